@@ -1,0 +1,1 @@
+"""Finds or starts a supervisor and mirrors its state; everything outside talks through it."""

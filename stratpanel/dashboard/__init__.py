@@ -1,0 +1,1 @@
+"""Panel views of the mirror; app.py is what `panel serve` serves."""

@@ -1,0 +1,1 @@
+"""Param classes, states and the schema made from them; shared by every process."""

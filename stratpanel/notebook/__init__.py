@@ -1,0 +1,1 @@
+"""Cells, magics and promotion from research to a live strategy."""

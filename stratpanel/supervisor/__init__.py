@@ -1,0 +1,1 @@
+"""The brain of one workspace: registry, decisions, sampling, history, events, HTTP API."""
