@@ -1,0 +1,48 @@
+# Two commands matter: `make serve` opens the dashboard on this folder, `make test` runs everything that CI runs.
+# PYTHON=python3.13 chooses the interpreter of .venv; SERVE="--port 5007" is handed to `stratpanel serve`.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+PYTEST ?=
+SERVE  ?=
+JOBS   ?= 4
+
+.PHONY: serve test lint unit soak bench browser clean
+.DELETE_ON_ERROR:
+
+serve: $(VENV)/.for-serve
+	$(BIN)/stratpanel -w . serve $(SERVE)
+
+test: lint unit
+
+lint: $(VENV)/.for-test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+unit: $(VENV)/.for-test browser
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup $(PYTEST)
+
+bench: $(VENV)/.for-test
+	$(BIN)/python -m benchmarks
+
+soak: $(VENV)/.for-test browser
+	$(BIN)/python -m benchmarks.soak
+
+browser:
+	@.ci/ensure-chromium
+
+$(VENV)/bin/python:
+	@.ci/make-venv $(PYTHON) $(VENV)
+
+$(VENV)/.for-serve: pyproject.toml | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[examples,calendars]'
+	@touch $@
+
+$(VENV)/.for-test: pyproject.toml | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[examples,calendars,notify,keyring,jupyter,dev]'
+	@touch $@ $(VENV)/.for-serve
+
+clean:
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
