@@ -1,0 +1,158 @@
+"""Commands that change what runs: start, stop, restart, kill, reset, pause, resume, panic.
+
+`stop`, `kill` and `panic` never start a supervisor and work with nothing of ours alive: then this process reads the
+status files and ends the trees itself (`offline`).
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import Any
+
+from stratpanel.cli import DONE, NOT_DONE, exit_code, offline
+from stratpanel.cli.session import connect, for_each, path_of, workspace_of
+from stratpanel.client.connection import Api
+from stratpanel.model.errors import StratpanelError
+
+PAST = {"start": "started", "stop": "stopped", "restart": "restarted", "kill": "killed", "reset": "reset", "pause": "paused", "resume": "resumed"}  # fmt: skip
+
+
+def _chosen(options: argparse.Namespace, api: Api | None) -> list[str]:
+    if options.all and not options.ids:
+        if api is None:
+            return offline.known_ids(workspace_of(options))
+        return [row["id"] for row in api.get("/api/strategies")["strategies"]]
+    if options.ids and not options.all:
+        return list(dict.fromkeys(options.ids))
+    raise StratpanelError("name the strategies, or say --all (not both)", code="USAGE")
+
+
+def _tell(verb: str, results: list[tuple[str, Any]]) -> int:
+    """One line for each id; the exit code of the worst."""
+    worst = DONE
+    for strategy_id, result in results:
+        if isinstance(result, StratpanelError):
+            print(f"stratpanel: {strategy_id}: {result.message}", file=sys.stderr)
+            code = exit_code(result)
+            worst = code if worst == DONE or (code != NOT_DONE and len(results) == 1) else NOT_DONE
+            continue
+        strategy = result.get("strategy") or {}
+        done = PAST[verb] if result.get("changed") else f"unchanged, {strategy.get('state', 'not running')}"
+        pid = f", pid {strategy['pid']}" if verb in ("start", "restart") and strategy.get("pid") else ""
+        why = f" ({strategy['why']})" if strategy.get("why") else ""
+        print(f"{strategy_id}: {done}{pid}{why}")
+    return worst
+
+
+def _act(options: argparse.Namespace, verb: str, body: dict[str, Any] | None = None) -> int:
+    api = connect(options)
+    query = {"wait": "0"} if getattr(options, "no_wait", False) else None
+    return _tell(verb, for_each(_chosen(options, api), lambda i: api.post(path_of(i, verb), body, query)))
+
+
+def start(options: argparse.Namespace) -> int:
+    """Start; `--param` and `--arg` hold for this run and its restarts."""
+    body: dict[str, Any] = {}
+    if options.param:
+        body["params"] = dict(_pair(item) for item in options.param)
+    if options.arg:
+        body["args"] = options.arg
+    if options.deploy:
+        body["deploy"] = True
+    return _act(options, "start", body)
+
+
+def _pair(item: str) -> tuple[str, Any]:
+    import json
+
+    name, equals, text = item.partition("=")
+    if not equals or not name:
+        raise StratpanelError(f"--param {item!r} is not NAME=VALUE", code="USAGE")
+    try:
+        return name, json.loads(text)
+    except ValueError:
+        return name, text  # a plain word is a string
+
+
+def restart(options: argparse.Namespace) -> int:
+    """Stop and start again with the run's own version, mode, parameters and arguments."""
+    return _act(options, "restart")
+
+
+def reset(options: argparse.Namespace) -> int:
+    """Clear `fatal` or `lost`."""
+    return _act(options, "reset")
+
+
+def stop(options: argparse.Namespace) -> int:
+    """Stop with grace; a stopped one stays so and that is success."""
+    return _end(options, "stop")
+
+
+def kill(options: argparse.Namespace) -> int:
+    """SIGKILL the whole tree at once."""
+    return _end(options, "kill")
+
+
+def _end(options: argparse.Namespace, verb: str) -> int:
+    workspace = workspace_of(options)
+    api = connect(options, start=False)
+    if not api.reachable():
+        ids = _chosen(options, None)
+        return _tell(verb, for_each(ids, lambda i: offline.end(workspace, i, kill=verb == "kill")))
+    query = {"wait": "0"} if options.no_wait else None
+    return _tell(verb, for_each(_chosen(options, api), lambda i: api.post(path_of(i, verb), None, query)))
+
+
+def panic(options: argparse.Namespace) -> int:
+    """Stop every tree in parallel; refuse starts until `resume`. Positions at the broker stay as they are."""
+    workspace = workspace_of(options)
+    api = connect(options, start=False)
+    if api.reachable():
+        answer = api.post("/api/panic", {"why": options.why})
+    else:
+        answer = offline.panic(workspace, options.why)
+    ended = answer.get("stopped", [])
+    print(f"panic: {len(ended)} stopped" + (f" ({', '.join(ended)})" if ended else "") + "; starts are refused until `stratpanel resume`")  # fmt: skip
+    print("stopping a process closes no position: look at your broker")
+    left = answer.get("left", [])
+    for strategy_id in left:
+        print(f"stratpanel: {strategy_id}: still alive, run `stratpanel panic` again", file=sys.stderr)
+    return NOT_DONE if left else DONE
+
+
+def pause(options: argparse.Namespace) -> int:
+    """Pause the workspace, or the strategies named."""
+    api = connect(options)
+    if options.ids:
+        return _tell("pause", for_each(options.ids, lambda i: api.post(path_of(i, "pause"))))
+    api.post("/api/pause")
+    print("paused: nothing starts by itself until `stratpanel resume`; what runs goes on, and stops still happen")
+    return DONE
+
+
+def resume(options: argparse.Namespace) -> int:
+    """Lift pause or panic: list what would start, ask, do it."""
+    api = connect(options)
+    if options.ids:
+        return _tell("resume", for_each(options.ids, lambda i: api.post(path_of(i, "resume"))))
+    would_start = api.post("/api/resume", {"dry_run": True}).get("would_start", [])
+    for item in would_start:
+        print(f"  would start {item['id']}: {item['why']}")
+    if not would_start:
+        print("nothing would start now")
+    if not options.yes and not _agreed("resume? [y/N] "):
+        print("stratpanel: not resumed; say yes, or give --yes", file=sys.stderr)
+        return NOT_DONE
+    api.post("/api/resume", {"confirm": True})
+    print("resumed")
+    return DONE
+
+
+def _agreed(question: str) -> bool:
+    try:
+        return input(question).strip().lower() in ("y", "yes")
+    except EOFError:  # no terminal: a script has to say --yes
+        print()
+        return False
