@@ -15,7 +15,15 @@ from stratpanel.cli.session import connect, for_each, path_of, workspace_of
 from stratpanel.client.connection import Api
 from stratpanel.model.errors import StratpanelError
 
-PAST = {"start": "started", "stop": "stopped", "restart": "restarted", "kill": "killed", "reset": "reset", "pause": "paused", "resume": "resumed"}  # fmt: skip
+PAST = {
+    "start": "started",
+    "stop": "stopped",
+    "restart": "restarted",
+    "kill": "killed",
+    "reset": "reset",
+    "pause": "paused",
+    "resume": "resumed",
+}
 
 
 def _chosen(options: argparse.Namespace, api: Api | None) -> list[str]:
@@ -109,12 +117,13 @@ def panic(options: argparse.Namespace) -> int:
     """Stop every tree in parallel; refuse starts until `resume`. Positions at the broker stay as they are."""
     workspace = workspace_of(options)
     api = connect(options, start=False)
-    if api.reachable():
-        answer = api.post("/api/panic", {"why": options.why})
-    else:
-        answer = offline.panic(workspace, options.why)
+    answer = api.post("/api/panic", {"why": options.why}) if api.reachable() else offline.panic(workspace, options.why)
     ended = answer.get("stopped", [])
-    print(f"panic: {len(ended)} stopped" + (f" ({', '.join(ended)})" if ended else "") + "; starts are refused until `stratpanel resume`")  # fmt: skip
+    print(
+        f"panic: {len(ended)} stopped"
+        + (f" ({', '.join(ended)})" if ended else "")
+        + "; starts are refused until `stratpanel resume`"
+    )
     print("stopping a process closes no position: look at your broker")
     left = answer.get("left", [])
     for strategy_id in left:

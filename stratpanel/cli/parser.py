@@ -52,9 +52,14 @@ def build() -> argparse.ArgumentParser:
     """The whole grammar of CONTRACTS."""
     parser = argparse.ArgumentParser(
         prog="stratpanel",
-        description="Operate live trading strategies: each in its own supervised process, on schedules that know markets.",
+        description="Operate live trading strategies: each supervised, on schedules that know markets.",
     )
-    parser.add_argument("-w", "--workspace", metavar="DIR", help="the workspace (default: $STRATPANEL_WORKSPACE, else the nearest parent with stratpanel.toml)")  # fmt: skip
+    parser.add_argument(
+        "-w",
+        "--workspace",
+        metavar="DIR",
+        help="the workspace (default: $STRATPANEL_WORKSPACE, else the nearest parent with stratpanel.toml)",
+    )
     parser.add_argument("--version", action="version", version=f"stratpanel {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
     _workspace_commands(commands)
@@ -115,7 +120,13 @@ def _workspace_commands(commands: Any) -> None:
     serve.add_argument("--port", type=int, default=5006)
     serve.add_argument("--address", default="127.0.0.1")
     serve.add_argument("--prefix", default="", help="URL prefix behind a proxy")
-    serve.add_argument("--allow-origin", action="append", default=[], metavar="HOST[:PORT]", help="the host name that browsers use, behind a proxy")  # fmt: skip
+    serve.add_argument(
+        "--allow-origin",
+        action="append",
+        default=[],
+        metavar="HOST[:PORT]",
+        help="the host name that browsers use, behind a proxy",
+    )
     serve.add_argument("--unix-socket", metavar="PATH", help="listen on a socket (JupyterLab's launcher tile does)")
     serve.add_argument("--no-token", action="store_true", help="no one-time token (the page then shows a warning)")
     serve.add_argument("--no-open", action="store_true", help="do not open a browser")
@@ -124,7 +135,9 @@ def _workspace_commands(commands: Any) -> None:
 
 
 def _strategy_commands(commands: Any) -> None:
-    add = _add(commands, "add", "register a script, a folder with main.py, or a notebook's `strategy` cells", "strategies")  # fmt: skip
+    add = _add(
+        commands, "add", "register a script, a folder with main.py, or a notebook's `strategy` cells", "strategies"
+    )
     add.add_argument("path", metavar="PATH")
     add.add_argument("--id", metavar="ID")
     _one_id(_add(commands, "remove", "unregister a stopped strategy; its files stay", "strategies"))
@@ -153,7 +166,13 @@ def _control_commands(commands: Any) -> None:
         command.add_argument("--no-wait", action="store_true", help="return at once")
         if name == "start":
             command.add_argument("--param", action="append", default=[], metavar="NAME=VALUE")
-            command.add_argument("--arg", action="append", default=[], metavar="ARG", help="an argument of the script, instead of the configured ones")  # fmt: skip
+            command.add_argument(
+                "--arg",
+                action="append",
+                default=[],
+                metavar="ARG",
+                help="an argument of the script, instead of the configured ones",
+            )
             command.add_argument("--deploy", action="store_true", default=None, help="deploy the working copy first")
     for name, help in (
         ("pause", "start nothing by itself any more; what runs goes on"),
@@ -162,7 +181,9 @@ def _control_commands(commands: Any) -> None:
         command = _add(commands, name, help, "control")
         _ids(command)
         command.add_argument("--yes", action="store_true", help="do not ask")
-    panic = _add(commands, "panic", "stop everything now and refuse starts until `resume`; closes no positions", "control")  # fmt: skip
+    panic = _add(
+        commands, "panic", "stop everything now and refuse starts until `resume`; closes no positions", "control"
+    )
     panic.add_argument("--why", default="", metavar="TEXT")
 
 
@@ -210,7 +231,9 @@ def _schedule_commands(commands: Any) -> None:
     show.add_argument("--from", dest="from_", metavar="D")
     show.add_argument("--to", metavar="D")
     _json(show)
-    sync = _add(actions, "sync", "compile foreign calendars (needs the extra `calendars`)", "schedules", "calendar_sync")  # fmt: skip
+    sync = _add(
+        actions, "sync", "compile foreign calendars (needs the extra `calendars`)", "schedules", "calendar_sync"
+    )
     sync.add_argument("names", metavar="NAME", nargs="+")
     _add(actions, "check", "check calendar data and your overrides", "schedules", "calendar_check")
     close = _add(actions, "close", "override: no session on a date", "schedules", "calendar_close")

@@ -13,7 +13,14 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-COLOURS = {"running": "green", "starting": "cyan", "stopping": "yellow", "backoff": "yellow", "fatal": "red bold", "lost": "red bold"}  # fmt: skip
+COLOURS = {
+    "running": "green",
+    "starting": "cyan",
+    "stopping": "yellow",
+    "backoff": "yellow",
+    "fatal": "red bold",
+    "lost": "red bold",
+}
 WIDE = 100
 
 
@@ -59,10 +66,29 @@ def status_table(body: dict[str, Any]) -> None:
         console.print(Text("no strategies yet; try: stratpanel add strategies/examples/simple_ema.py"))
         return
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for name, right in (("ID", False), ("STATE", False), ("PID", True), ("UP", True), ("CPU%", True), ("MiB", True), ("LAST", False), ("NEXT", False), ("WHY", False)):  # fmt: skip
-        table.add_column(name, justify="right" if right else "left", no_wrap=name != "WHY", overflow="ellipsis" if name == "ID" else "fold")  # fmt: skip
+    for name, right in (
+        ("ID", False),
+        ("STATE", False),
+        ("PID", True),
+        ("UP", True),
+        ("CPU%", True),
+        ("MiB", True),
+        ("LAST", False),
+        ("NEXT", False),
+        ("WHY", False),
+    ):
+        table.add_column(
+            name,
+            justify="right" if right else "left",
+            no_wrap=name != "WHY",
+            overflow="ellipsis" if name == "ID" else "fold",
+        )
     for row in body["strategies"]:
-        upcoming = f"stop {moment(row['next_stop'])}" if row["state"] == "running" and row["next_stop"] else (f"start {moment(row['next_start'])}" if row["next_start"] else "")  # fmt: skip
+        upcoming = (
+            f"stop {moment(row['next_stop'])}"
+            if row["state"] == "running" and row["next_stop"]
+            else (f"start {moment(row['next_start'])}" if row["next_start"] else "")
+        )
         table.add_row(
             Text(row["id"]),
             Text(row["state"], style=COLOURS.get(row["state"], "default")),
@@ -103,5 +129,18 @@ def runs_table(strategy_id: str, runs: list[dict[str, Any]]) -> None:
         if started and ended:
             lasted = (datetime.fromisoformat(ended) - datetime.fromisoformat(started)).total_seconds()
         how = ending(run) or ("unknown" if ended else "running")
-        table.add_row(*(Text(str(cell)) for cell in (run["run_id"], run.get("version") or "", run.get("mode") or "", moment(started), duration(lasted), how, run.get("reason") or "")))  # fmt: skip
+        table.add_row(
+            *(
+                Text(str(cell))
+                for cell in (
+                    run["run_id"],
+                    run.get("version") or "",
+                    run.get("mode") or "",
+                    moment(started),
+                    duration(lasted),
+                    how,
+                    run.get("reason") or "",
+                )
+            )
+        )
     console.print(table)

@@ -56,7 +56,8 @@ def versions(options: argparse.Namespace) -> int:
         return DONE
     for row in body["versions"]:
         mark = "*" if row.get("current") else " "
-        print(f"{mark} {row['n']:>4}  {row['sha'][:12]}  {row.get('at', '')}  {row.get('by', '')}  {row.get('mode', 'paper')}")  # fmt: skip
+        mode = row.get("mode", "paper")
+        print(f"{mark} {row['n']:>4}  {row['sha'][:12]}  {row.get('at', '')}  {row.get('by', '')}  {mode}")
     return DONE
 
 

@@ -41,7 +41,10 @@ def up(options: argparse.Namespace) -> int:
         return stay(workspace)
     api = bring_up(workspace)
     supervisor = api.get("/api/supervisor")
-    print(f"supervisor {supervisor['state']}, pid {supervisor['pid']}" + (f": {supervisor['why']}" if supervisor.get("why") else ""))  # fmt: skip
+    print(
+        f"supervisor {supervisor['state']}, pid {supervisor['pid']}"
+        + (f": {supervisor['why']}" if supervisor.get("why") else "")
+    )
     return DONE
 
 
