@@ -23,8 +23,11 @@ def init(options: argparse.Namespace) -> int:
     from stratpanel.supervisor.workspace import init as make
 
     folder = Path(options.dir).resolve()
-    for line in make(folder):
-        print(line)
+    report = make(folder)
+    for name in report.created:
+        print(f"made {name}")
+    for message in report.messages:
+        print(message)
     print(f"workspace ready: {folder}; next: cd {options.dir} && stratpanel up")
     return DONE
 
@@ -107,9 +110,15 @@ def serve(options: argparse.Namespace) -> int:
 
 def doctor(options: argparse.Namespace) -> int:
     """Say what on this machine would hurt, and the command that mends it; exit 1 when something would."""
-    from stratpanel import doctor as rooms
+    from stratpanel import doctor as examination
 
-    return rooms.run(options.workspace, as_json=options.json)
+    try:
+        workspace = workspace_of(options)
+    except StratpanelError:  # outside a workspace the machine alone is looked at
+        if options.workspace:
+            raise
+        workspace = None
+    return examination.run(workspace, as_json=options.json)
 
 
 def reload(options: argparse.Namespace) -> int:
@@ -137,11 +146,9 @@ def service(options: argparse.Namespace) -> int:
 
     workspace = workspace_of(options)
     if options.action == "print":
-        print(units.unit_text(workspace))
+        units.print_service(workspace)
         return DONE
-    for line in units.install(workspace):
-        print(line)
-    return DONE
+    return units.install(workspace)
 
 
 def completion(options: argparse.Namespace) -> int:
