@@ -44,9 +44,16 @@ class Workbench:
         command = [sys.executable, "-m", "stratpanel"]
         command += ["-w", str(self.folder)] if workspace else []
         done = subprocess.run(
-            [*command, *arguments], env=self.environment, cwd=self.folder, input=input,
-            stdin=None if input is not None else subprocess.DEVNULL, capture_output=True, text=True, timeout=timeout, check=False,
-        )  # fmt: skip
+            [*command, *arguments],
+            env=self.environment,
+            cwd=self.folder,
+            input=input,
+            stdin=None if input is not None else subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+        )
         if check and done.returncode != 0:
             raise AssertionError(
                 f"{arguments} exited {done.returncode}\n{done.stdout}\n{done.stderr}\n{self.own_log()[-4000:]}"
