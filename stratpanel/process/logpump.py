@@ -1,0 +1,382 @@
+"""Moves what a strategy prints from its pipe into its log file, byte for byte, with times beside it.
+
+The runner that holds the strategy's `runner.lock` owns one LogPump and calls it whenever the pipe is readable.
+It must never block, never raise for a disk that is full, broken or gone, never lose a byte that it could have
+kept, and be killable between any two instructions: consuming and keeping are one system call, `splice`.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import fcntl
+import os
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+
+from stratpanel.process import logfiles
+from stratpanel.process.logfiles import OpenLog
+
+STAMP_EVERY_S = 0.010
+# How often the name is looked up to see whether somebody deleted, moved or replaced the file.
+LOOK_EVERY_S = 0.005
+# A full disk, a failed rotation: when to try again.
+RETRY_S = 0.25
+# A line that never ends is cut when its file is this many times `max_bytes`.
+CAP = 4
+CHUNK = 1 << 20
+# A pump called again within this time is in a flood: let the pipe fill a while, at most PAUSE_S and half of it.
+FLOOD_GAP_S = 0.001
+PAUSE_S = 0.0005
+SHORTEST_PAUSE_S = 0.00005
+
+HAS_SPLICE = hasattr(os, "splice")
+_NONBLOCK = getattr(os, "SPLICE_F_NONBLOCK", 2)
+_GET_PIPE_SIZE = getattr(fcntl, "F_GETPIPE_SZ", 1032)
+_FULL = frozenset((errno.ENOSPC, errno.EDQUOT))
+_libc = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
+
+
+class LogPump:
+    """One strategy's pipe and log. `read_fd` stays the caller's; it is made non-blocking.
+
+    `max_bytes` is where rotation falls due (between lines; 4 times as much cuts a line), `keep` how many rotated files
+    stay. `dropped_bytes` is what a predecessor in the same run had dropped. With `required` a log that cannot be opened
+    raises OSError (a start is refused); without, for a strategy that runs already, it is retried like a full disk.
+    """
+
+    def __init__(
+        self,
+        read_fd: int,
+        log_path: str | Path,
+        max_bytes: int = 10 << 20,
+        keep: int = 5,
+        *,
+        dropped_bytes: int = 0,
+        required: bool = True,
+    ) -> None:
+        self.read_fd = read_fd
+        self.log_path = os.fspath(log_path)
+        self.max_bytes = max(max_bytes, 1)
+        self.keep = keep
+        self.dropped_bytes = dropped_bytes
+        self.eof = False
+        self._unsaid = 0
+        self._trouble = ""
+        self._retry_at = 0.0
+        self._rotate_at = 0.0
+        self._copying = not HAS_SPLICE
+        self._log: OpenLog | None = None
+        self._size = 0
+        self._stamped = -1.0
+        self._stamped_offset = -1
+        self._looked = 0.0
+        self._called = 0.0
+        self._pause = 0.0
+        os.set_blocking(read_fd, False)
+        try:
+            self._capacity = fcntl.fcntl(read_fd, _GET_PIPE_SIZE)
+        except OSError:
+            self._capacity = 65536
+        try:
+            self._open()
+        except OSError as error:
+            if required:
+                raise
+            self._in_trouble(error, time.monotonic())
+
+    def __repr__(self) -> str:
+        state = self._trouble or ("copying" if self._copying else "splicing")
+        return f"<LogPump {self.log_path} at {self._size}, {state}, dropped {self.dropped_bytes}>"
+
+    # -- what the runner calls ------------------------------------------------------------------------------------
+
+    def pump(self) -> int:
+        """Move what is in the pipe, without waiting; returns the bytes taken from it, kept or dropped.
+
+        0 with `eof` False: nothing was there. `eof` becomes True when no process has the pipe's other end.
+        """
+        moved = self._move()
+        return max(moved, 0)
+
+    def drain(self) -> int:
+        """Move until the pipe is empty; for the end of a run, when nobody prints any more. Returns the bytes taken."""
+        total = 0
+        while (moved := self._move()) > 0:
+            total += moved
+        return total
+
+    def suggest_pause(self) -> float:
+        """Seconds to leave the pipe alone before the next poll: 0, or up to 0.5 ms in a flood.
+
+        One write per line would otherwise wake us for every line.
+        """
+        return self._pause
+
+    def rotate_if_due(self) -> bool:
+        """Rotate now if the file is over its limit and ends with a line; for the runner's once-a-second look."""
+        now = time.monotonic()
+        self._look(now)
+        if self._log is None or self._size < self.max_bytes or not self._ends_line(self._log):
+            return False
+        return self._rotate(now)
+
+    def mark(self, text: str) -> bool:
+        """Write a line of ours, on a line of its own; False when there is no room (nothing is then written)."""
+        self._look(time.monotonic())
+        log = self._log
+        if log is None:
+            return False
+        newline = b"" if self._ends_line(log) else b"\n"
+        line = newline + f"[stratpanel] {text}\n".encode(errors="replace")
+        self._stamp(log, time.monotonic())
+        try:
+            written = os.pwrite(log.fd, line, self._size)
+        except OSError:
+            return False
+        if written < len(line):
+            with suppress(OSError):
+                os.ftruncate(log.fd, self._size)
+            return False
+        self._size += written
+        self._stamped = -1.0
+        return True
+
+    def clear(self) -> None:
+        """Delete the log with its rotated files and begin a new one; raises OSError where that is not possible."""
+        log = self._log
+        if log is None:
+            logfiles.clear(self.log_path)
+            return
+        with logfiles.rotating(log.fd, wait=True):
+            for number, _ in reversed(logfiles.present(self.log_path)):
+                logfiles.delete(self.log_path, number)
+        self._reopen(time.monotonic())
+
+    def close(self) -> None:
+        """Say what was dropped, if that was not yet said, and close the files. The pipe stays open."""
+        if self._unsaid:
+            self._try_again(time.monotonic())
+        if self._log is not None:
+            self._log.close()
+            self._log = None
+
+    # -- moving ---------------------------------------------------------------------------------------------------
+
+    def _move(self) -> int:
+        """Bytes moved; 0 at the pipe's end, -1 when it is empty."""
+        now = time.monotonic()
+        if self._trouble and (now < self._retry_at or not self._try_again(now)):
+            return self._discard()
+        if now - self._looked >= LOOK_EVERY_S:
+            self._look(now)
+        log = self._log
+        if log is None:
+            return self._discard()
+        size = os.lseek(log.fd, 0, os.SEEK_END)
+        if size < self._size:
+            self._was_cut(log, size)
+        self._size = size
+        room = CHUNK
+        if size >= self.max_bytes or size + self._capacity > CAP * self.max_bytes:
+            room = self._room(now)
+            log = self._log
+            if log is None:
+                return self._discard()
+        if now - self._stamped >= STAMP_EVERY_S:
+            self._stamp(log, now)
+        try:
+            if self._copying:
+                moved = self._copy(log, room)
+            else:
+                moved = os.splice(self.read_fd, log.fd, room, offset_dst=self._size, flags=_NONBLOCK)
+        except BlockingIOError:
+            self._pause = 0.0
+            return -1
+        except OSError as error:
+            return self._refused(error, now)
+        self._size += moved
+        self.eof = moved == 0
+        gap = now - self._called
+        self._called = now
+        if gap > FLOOD_GAP_S or not moved:
+            self._pause = 0.0
+        else:
+            pause = min(PAUSE_S, gap * self._capacity / (2 * moved))
+            self._pause = pause if pause >= SHORTEST_PAUSE_S else 0.0
+        return moved
+
+    def _copy(self, log: OpenLog, room: int) -> int:
+        """Read and write, where splice is refused. A kill between the two loses the chunk: the price of that place."""
+        data = os.read(self.read_fd, min(room, 65536))
+        view = memoryview(data)
+        while view:
+            try:
+                written = os.pwrite(log.fd, view, self._size + len(data) - len(view))
+            except OSError as error:
+                self._in_trouble(error, time.monotonic())
+                self._count(len(view))
+                self._size -= len(view)
+                break
+            view = view[written:]
+        return len(data)
+
+    def _refused(self, error: OSError, now: float) -> int:
+        """splice moved nothing and consumed nothing."""
+        if error.errno == errno.EINVAL and not self._copying:
+            self._copying = True
+            return self._move()
+        if error.errno == errno.EFBIG and self._size and self._rotate(now):
+            return self._move()
+        self._in_trouble(error, now)
+        return self._discard()
+
+    def _discard(self) -> int:
+        """Take what is in the pipe and count it: with no place to keep it, the strategy must not block."""
+        try:
+            data = os.read(self.read_fd, CHUNK)
+        except BlockingIOError:
+            self._pause = 0.0
+            return -1
+        self.eof = not data
+        self._count(len(data))
+        return len(data)
+
+    def _count(self, dropped: int) -> None:
+        self.dropped_bytes += dropped
+        self._unsaid += dropped
+
+    # -- trouble --------------------------------------------------------------------------------------------------
+
+    def _in_trouble(self, error: OSError, now: float) -> None:
+        self._trouble = "no space left on the disk" if error.errno in _FULL else (error.strerror or str(error)).lower()
+        self._retry_at = now + RETRY_S
+
+    def _try_again(self, now: float) -> bool:
+        """True when the log can be written again; what was dropped meanwhile is then said in it."""
+        self._retry_at = now + RETRY_S
+        if self._log is None:
+            try:
+                self._open()
+            except OSError as error:
+                self._in_trouble(error, now)
+                return False
+        if self._unsaid:
+            if not self.mark(f"dropped {self._unsaid} bytes of output here: {self._trouble}"):
+                return False
+            self._unsaid = 0
+        self._trouble = ""
+        return True
+
+    # -- the file -------------------------------------------------------------------------------------------------
+
+    def _open(self) -> None:
+        self._log = log = logfiles.open_current(self.log_path, time.time_ns())
+        self._size = os.lseek(log.fd, 0, os.SEEK_END)
+        self._stamped = -1.0
+        self._stamped_offset = -1
+        self._looked = time.monotonic()
+
+    def _reopen(self, now: float) -> None:
+        if self._log is not None:
+            self._log.close()
+            self._log = None
+        try:
+            self._open()
+        except OSError as error:
+            self._in_trouble(error, now)
+
+    def _look(self, now: float) -> None:
+        """Notice that a person deleted, moved or replaced the log: go on in whatever bears the name now."""
+        self._looked = now
+        log = self._log
+        if log is None:
+            return
+        try:
+            info = os.stat(self.log_path)
+        except OSError:  # gone, with its folder perhaps
+            self._reopen(now)
+            return
+        if info.st_ino != log.inode or info.st_dev != log.device:
+            self._reopen(now)
+
+    def _was_cut(self, log: OpenLog, size: int) -> None:
+        log.records = logfiles.reborn(log.times_fd, log.records, size, time.time_ns())
+        self._stamped = -1.0
+        self._stamped_offset = -1
+
+    def _stamp(self, log: OpenLog, now: float) -> None:
+        """Record that the byte at the end of the file comes now. Before it comes: a kill between the two leaves a
+        record that the next one at the same offset overwrites, never a line with the time of the line before it."""
+        self._stamped = now
+        if log.times_fd < 0:
+            return
+        if not log.records:
+            log.records = logfiles.write_birth(log.times_fd, self._size, time.time_ns())
+        if self._stamped_offset == self._size:
+            log.records -= 1
+        try:
+            os.pwrite(
+                log.times_fd,
+                logfiles.RECORD.pack(self._size, time.time_ns()),
+                log.records * logfiles.RECORD.size,
+            )
+        except OSError:  # no room: these lines get the time before them
+            return
+        log.records += 1
+        self._stamped_offset = self._size
+
+    # -- rotation -------------------------------------------------------------------------------------------------
+
+    def _room(self, now: float) -> int:
+        """How many bytes may go into the file now; rotates first when that is due and possible."""
+        log = self._log
+        if log is None:
+            return 0
+        cap = CAP * self.max_bytes
+        if self._size >= self.max_bytes and (self._ends_line(log) or self._size >= cap):
+            if now < self._rotate_at or not self._rotate(now):
+                return CHUNK  # a folder that cannot be written: better a long file than a lost line
+            if self._capacity <= cap:
+                return CHUNK
+        return self._whole_lines_waiting(cap - self._size) or cap - self._size
+
+    def _ends_line(self, log: OpenLog) -> bool:
+        try:
+            return self._size == 0 or os.pread(log.fd, 1, self._size - 1) == b"\n"
+        except OSError:  # a broken disk: it will be noticed by whoever writes
+            return False
+
+    def _whole_lines_waiting(self, limit: int) -> int:
+        """Length of what waits in the pipe up to its last newline, seen without consuming it; 0 if there is none."""
+        if _libc is None or self._copying:
+            return 0
+        try:
+            peek_read, peek_write = os.pipe()
+        except OSError:  # no descriptors left: the line goes on, up to the cap
+            return 0
+        try:
+            if _libc.tee(self.read_fd, peek_write, ctypes.c_size_t(limit), ctypes.c_uint(_NONBLOCK)) <= 0:
+                return 0
+            return os.read(peek_read, limit).rfind(b"\n") + 1
+        finally:
+            os.close(peek_read)
+            os.close(peek_write)
+
+    def _rotate(self, now: float) -> bool:
+        log = self._log
+        if log is None:
+            return False
+        try:
+            with logfiles.rotating(log.fd) as held:
+                if not held:
+                    self._rotate_at = now + RETRY_S
+                    return False
+                logfiles.rotate(self.log_path, self.keep)
+        except OSError:  # a folder that cannot be written: go on in the same file, try again later
+            self._rotate_at = now + RETRY_S
+            return False
+        self._reopen(now)
+        return True
