@@ -45,13 +45,9 @@ def cgroup_folders(root: Path = Path("/")) -> list[Path]:
         return []
     folders: list[Path] = []
     for line in lines:
-        _number_, controllers, inner = (line.split(":", 2) + ["", "", ""])[:3]
-        bases = (
-            [root / "sys/fs/cgroup"]
-            if not controllers
-            else [root / "sys/fs/cgroup" / c for c in controllers.split(",")]
-        )
-        for base in bases:
+        _, controllers, inner = [*line.split(":", 2), "", "", ""][:3]
+        for controller in controllers.split(","):  # cgroup 2 has one line without controllers: the mount itself
+            base = root / "sys/fs/cgroup" / controller
             if not base.is_dir():
                 continue
             here = base / inner.lstrip("/")
