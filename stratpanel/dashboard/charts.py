@@ -1,0 +1,181 @@
+"""CPU and memory over time, as Bokeh figures that grow by one point a second.
+
+The overview's dock shows the last minutes of the chosen strategy; the strategy's page uses the same figures with more history.
+Points are streamed under the document lock through the page's delivery, never assigned anew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import panel as pn
+from bokeh.models import (
+    BoxZoomTool,
+    ColumnDataSource,
+    CrosshairTool,
+    DataRange1d,
+    DatetimeTickFormatter,
+    HoverTool,
+    NumeralTickFormatter,
+    PanTool,
+    ResetTool,
+    Span,
+    WheelZoomTool,
+)
+from bokeh.plotting import figure
+
+ROLLOVER = 3600
+COLOURS = {
+    "light": {
+        "cpu": "#0b5cab",
+        "memory": "#17713a",
+        "limit": "#b3201b",
+        "ink": "#55606e",
+        "grid": "#e7ebf0",
+        "ground": "#ffffff",
+    },
+    "dark": {
+        "cpu": "#74b3ff",
+        "memory": "#58c97b",
+        "limit": "#ff8a80",
+        "ink": "#9fabba",
+        "grid": "#232c38",
+        "ground": "#12171e",
+    },
+}
+CLOCK = DatetimeTickFormatter(
+    seconds="%H:%M:%S", minsec="%H:%M:%S", minutes="%H:%M", hourmin="%H:%M", hours="%H:%M", days="%d %b", months="%d %b"
+)
+
+
+class Trace:
+    """One line over time (`cpu_percent`, `memory_mb`, …) with an optional limit line."""
+
+    def __init__(
+        self,
+        source: ColumnDataSource,
+        column: str,
+        title: str,
+        unit: str,
+        *,
+        tone: str,
+        x_range: Any = None,
+        height: int | None = None,
+    ) -> None:
+        self.column = column
+        self._tone = tone
+        x_range = x_range or DataRange1d(range_padding=0, follow_interval=None)
+        self.figure = figure(
+            x_axis_type="datetime",
+            x_range=x_range,
+            y_range=DataRange1d(start=0, range_padding=0.15, only_visible=True),
+            height=height or 130,
+            min_height=70,
+            sizing_mode="stretch_both" if height is None else "stretch_width",
+            toolbar_location=None,
+            output_backend="canvas",
+            tools=[
+                PanTool(dimensions="width"),
+                BoxZoomTool(dimensions="width"),
+                ResetTool(),
+                CrosshairTool(dimensions="height"),
+            ],
+            min_border_left=52,
+            min_border_right=14,
+            min_border_top=4,
+            min_border_bottom=18,
+            outline_line_color=None,
+        )
+        wheel = WheelZoomTool(dimensions="width", modifiers={"ctrl": True})
+        self.figure.add_tools(wheel)
+        self.figure.toolbar.active_scroll = wheel
+        line = self.figure.line("t", column, source=source, line_width=1.5)
+        self._line = line.glyph
+        self._area = self.figure.varea("t", 0, column, source=source, fill_alpha=0.12).glyph
+        self.figure.add_tools(
+            HoverTool(
+                renderers=[line],
+                mode="vline",
+                line_policy="nearest",
+                tooltips=[("", "@t{%F %T}"), (title, f"@{column}{{0.0}} {unit}")],
+                formatters={"@t": "datetime"},
+            )
+        )
+        self.figure.xaxis.formatter = CLOCK
+        self.figure.yaxis.formatter = NumeralTickFormatter(format="0[.]0")
+        self.figure.yaxis.ticker.desired_num_ticks = 3
+        self.figure.yaxis.axis_label = f"{title}, {unit}"
+        self._limit = Span(dimension="width", line_dash="dashed", line_width=1, location=0, visible=False)
+        self.figure.add_layout(self._limit)
+
+    def limit(self, value: float | None) -> None:
+        """Show a dashed line at `value`, or none."""
+        if value:
+            self._limit.update(location=value, visible=True)
+        else:
+            self._limit.visible = False
+
+    def paint(self, scheme: str) -> None:
+        """Take the colours of the light or dark scheme."""
+        colour, plot = COLOURS[scheme], self.figure
+        plot.update(background_fill_color=colour["ground"], border_fill_color=colour["ground"])
+        self._line.line_color = colour[self._tone]
+        self._area.fill_color = colour[self._tone]
+        self._limit.line_color = colour["limit"]
+        for axis in (*plot.xaxis, *plot.yaxis):
+            axis.update(
+                axis_line_color=None,
+                major_tick_line_color=colour["grid"],
+                minor_tick_line_color=None,
+                major_label_text_color=colour["ink"],
+                axis_label_text_color=colour["ink"],
+                axis_label_text_font_style="normal",
+                axis_label_text_font_size="11px",
+                major_label_text_font_size="11px",
+            )
+        for grid in (*plot.xgrid, *plot.ygrid):
+            grid.grid_line_color = colour["grid"]
+
+
+class UsageCharts:
+    """CPU above memory, one shared time axis and one stream."""
+
+    def __init__(self, scheme: str = "light") -> None:
+        self.source = ColumnDataSource({"t": [], "cpu_percent": [], "memory_mb": []})
+        self.cpu = Trace(self.source, "cpu_percent", "CPU", "% of a core", tone="cpu")
+        self.memory = Trace(self.source, "memory_mb", "Memory", "MiB", tone="memory", x_range=self.cpu.figure.x_range)
+        self.paint(scheme)
+        self.view = pn.Column(
+            pn.pane.Bokeh(self.cpu.figure, sizing_mode="stretch_both", margin=0),
+            pn.pane.Bokeh(self.memory.figure, sizing_mode="stretch_both", margin=0),
+            sizing_mode="stretch_both",
+            margin=0,
+        )
+
+    def paint(self, scheme: str) -> None:
+        """Follow the page's scheme."""
+        self.cpu.paint(scheme)
+        self.memory.paint(scheme)
+
+    def load(self, usage: Mapping[str, Sequence[Any]], limit: float | None) -> None:
+        """Replace everything by the API's usage answer (gaps are null there and NaN here)."""
+        nan = float("nan")
+        columns = {
+            name: [nan if value is None else value for value in usage.get(name) or ()]
+            for name in ("cpu_percent", "memory_mb")
+        }
+        self.source.data = {"t": [1000 * t for t in usage.get("t") or ()], **columns}
+        self.memory.limit(limit)
+
+    def point(self, epoch: float, cpu: float | None, memory: float | None) -> None:
+        """Add one second; unknown is a gap."""
+        nan = float("nan")
+        self.source.stream(
+            {
+                "t": [1000 * epoch],
+                "cpu_percent": [nan if cpu is None else cpu],
+                "memory_mb": [nan if memory is None else memory],
+            },
+            rollover=ROLLOVER,
+        )

@@ -1,0 +1,86 @@
+"""Brings messages to one page: under the document lock in a served page, directly on the loop in a notebook.
+
+Used by every live component. All calls come on the loop that owns the page; a worker thread first goes back there.
+Panel's periodic callbacks are never used: they toggle the process-wide busy state, and cost grows with the square of pages.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import panel as pn
+from panel.custom import JSComponent
+from tornado.iostream import StreamClosedError
+from tornado.websocket import WebSocketClosedError
+
+log = logging.getLogger("stratpanel.dashboard")
+
+
+class Delivery:
+    """One page's outgoing messages; several of one turn travel in one locked callback."""
+
+    def __init__(self) -> None:
+        self._doc = pn.state.curdoc if pn.state.curdoc and pn.state.curdoc.session_context else None
+        self._waiting: list[Callable[[], None]] = []
+        self._scheduled = False
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self.closed = False
+
+    @property
+    def served(self) -> bool:
+        """True for a page of a server, false for a view in a notebook or without a server."""
+        return self._doc is not None
+
+    def run(self, work: Callable[[], None]) -> None:
+        """Run `work` (which changes models or sends messages) when this page may be written."""
+        if self.closed:
+            return
+        self._waiting.append(work)
+        if self._scheduled:
+            return
+        self._scheduled = True
+        if self._doc is not None:
+            self._doc.add_next_tick_callback(self._flush)
+        else:
+            try:
+                asyncio.get_running_loop().call_soon(self._flush)
+            except RuntimeError:  # a plain script without a loop: nobody else can write now
+                self._flush()
+
+    def post(self, component: JSComponent, text: str) -> None:
+        """Send an encoded message to a component of this page."""
+        self.run(lambda: component._send_msg(text))
+
+    def _flush(self) -> None:
+        self._scheduled = False
+        waiting, self._waiting = self._waiting, []
+        for work in waiting:
+            try:
+                work()
+            except (
+                WebSocketClosedError,
+                StreamClosedError,
+            ):  # the page left between two messages; its session ends soon
+                self.closed = True
+                return
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run a coroutine of this page, and keep it alive; its exception is logged, not lost."""
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+
+    def _done(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            log.error("a page's task failed", exc_info=task.exception())
+
+    def close(self) -> None:
+        """Drop what is waiting and end the page's tasks."""
+        self.closed = True
+        self._waiting.clear()
+        for task in list(self._tasks):
+            task.cancel()

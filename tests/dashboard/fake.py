@@ -1,0 +1,275 @@
+"""A workspace that exists only in memory: the shapes of the live mirror and the API, for tests of the pages alone.
+
+`FakeWorkspace(n)` has n strategies in mixed states; it is both what the pages read and what their calls reach. Time passes by
+itself once a second for whoever asks (`run`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import math
+import queue
+import random
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from stratpanel.dashboard.source import StreamItem
+from stratpanel.model.errors import Conflict, NotFound
+
+WHYS = {
+    "running": "in its window until 15:15 IST",
+    "stopped": "outside its window; starts Mon 09:20 IST",
+    "exited": "ended by itself with code 0",
+    "backoff": "crashed with code 1; starts again in 40 s",
+    "fatal": "gave up: 5 crashes in 600 s",
+    "lost": "its lock is held but no process can be found",
+}
+NAMES = [
+    "ema",
+    "rsi",
+    "breakout",
+    "pairs",
+    "carry",
+    "gap",
+    "vwap",
+    "orb",
+    "straddle",
+    "hedge",
+    "momentum",
+    "reversion",
+    "grid",
+    "twap",
+]
+
+
+def stamp(epoch: float) -> str:
+    """RFC 3339."""
+    return datetime.fromtimestamp(epoch, UTC).isoformat()
+
+
+class FakeWorkspace:
+    """Source and Calls in one."""
+
+    def __init__(self, count: int = 50, seed: int = 7) -> None:
+        self.random = random.Random(seed)
+        self.rows: dict[str, dict[str, Any]] = {}
+        self.usage: dict[str, tuple[float | None, float | None]] = {}
+        self.supervisor: dict[str, Any] = {
+            "pid": 4242,
+            "state": "running",
+            "why": "",
+            "workspace": "/home/quant/desk",
+            "version": "0.1.0",
+        }
+        self.host = {"cpu_percent": 23.0, "memory_mb": 6200.0, "memory_total_mb": 16000.0}
+        self.link = "live"
+        self.heard = time.monotonic()
+        self.logs: dict[str, list[dict[str, Any]]] = {}
+        self.calls_made: list[tuple[str, str, Any]] = []
+        self.delay_s = 0.0
+        self._subscribers: list[Callable[[set[str], bool], None]] = []
+        self._streams: dict[str, list[queue.Queue[StreamItem | None]]] = {}
+        self._cursor = itertools.count(1)
+        states = ["running"] * 6 + ["stopped", "stopped", "exited", "backoff", "fatal"]
+        for n in range(count):
+            name = NAMES[n % len(NAMES)] + ("" if n < len(NAMES) else f"-{n // len(NAMES)}")
+            self.add(name, states[n % len(states)] if count > 1 else "running", n)
+
+    def add(self, id_: str, state: str = "stopped", n: int = 0) -> None:
+        """One more strategy."""
+        now = time.time()
+        alive = state == "running"
+        self.rows[id_] = {
+            "id": id_, "name": id_, "state": state, "why": WHYS.get(state, ""), "pid": 20000 + n if alive else None, "run_id": f"{id_}~20261122T091500~{n:08x}", "version": 1 + n % 4,
+            "mode": "live" if n % 7 == 3 else "paper", "hold": "none", "uptime_s": 3600.0 + 61 * n if alive else None, "started": stamp(now - 3600 - 61 * n) if alive else None,
+            "exit_code": {"exited": 0, "backoff": 1, "fatal": 1}.get(state), "signal": None, "restarts": {"backoff": 2, "fatal": 5}.get(state, 0),
+            "next_start": stamp(now + 40_000 + 60 * n), "next_stop": stamp(now + (9000 + 60 * n if alive else 60_000 + 60 * n)), "memory_limit_mb": 1024, "tags": ["index"] if n % 3 else ["index", "slow"],
+            "calendar": ["NSE", "NFO", "MCX"][n % 3], "timezone": "Asia/Kolkata", "scheduled": True, "user_id": "asha" if n % 2 else "ravi", "quiet": n == 4,
+        }  # fmt: skip
+        self.logs.setdefault(id_, [])
+        for k in range(300):
+            self.print(
+                id_,
+                f"{'INFO' if k % 9 else 'WARNING'} bar {k} close={100 + math.sin(k / 9):.2f}",
+                at=now - 300 + k,
+                quiet=True,
+            )
+        if alive:
+            self.usage[id_] = (2.0, 80.0 + 7 * (n % 30))
+
+    # -- Source
+
+    @property
+    def age_s(self) -> float:
+        return time.monotonic() - self.heard if self.link != "live" else 0.2
+
+    def subscribe(self, changed: Callable[[set[str], bool], None]) -> Callable[[], None]:
+        self._subscribers.append(changed)
+        return lambda: self._subscribers.remove(changed)
+
+    def change(self, id_: str, **fields: Any) -> None:
+        """Change a row as the supervisor would; call on the loop."""
+        self.rows[id_] = {**self.rows[id_], **fields}
+        for changed in list(self._subscribers):
+            changed({id_}, False)
+
+    def set_link(self, link: str) -> None:
+        """The supervisor goes or comes back."""
+        self.link, self.heard = link, time.monotonic()
+        for changed in list(self._subscribers):
+            changed(set(), True)
+
+    def remove(self, id_: str) -> None:
+        del self.rows[id_]
+        for changed in list(self._subscribers):
+            changed({id_}, False)
+
+    def second(self) -> None:
+        """What changes in a second: samples and log lines."""
+        for id_, row in self.rows.items():
+            if row["state"] == "running":
+                cpu, memory = self.usage.get(id_, (2.0, 90.0))
+                self.usage[id_] = (
+                    max(0.0, (cpu or 0) + self.random.uniform(-3, 3.2)) % 130,
+                    max(20.0, (memory or 0) + self.random.uniform(-1, 1.1)),
+                )
+            else:
+                self.usage.pop(id_, None)
+        self.host["cpu_percent"] = 20 + self.random.random() * 8
+
+    async def run(self) -> None:
+        """Let time pass."""
+        while True:
+            await asyncio.sleep(1)
+            self.second()
+
+    # -- Calls
+
+    def print(self, id_: str, text: str, at: float | None = None, quiet: bool = False) -> None:
+        """The strategy prints a line."""
+        cursor = f"1-{next(self._cursor)}"
+        line = {"time": stamp(at or time.time()), "text": text, "run_id": self.rows[id_]["run_id"], "cursor": cursor}
+        self.logs[id_].append(line)
+        if not quiet:
+            for stream in list(self._streams.get(id_, ())):
+                stream.put(StreamItem("line", cursor, {"log": text, "time": line["time"], "run_id": line["run_id"]}))
+
+    def call(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, Any] | None = None,
+        body: Any = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Any:
+        self.calls_made.append((method, path, body))
+        if self.delay_s:
+            threading.Event().wait(self.delay_s)
+        parts = path.split("/")
+        if path == "/api/panic":
+            alive = [id_ for id_, row in self.rows.items() if row["state"] == "running"]
+            for id_ in alive:
+                self._later(self.change, id_, state="stopped", why="panic", pid=None)
+            self.supervisor |= {"state": "paused", "why": "panic by tester", "panic": True}
+            return {"stopped": alive, "left": []}
+        if path in ("/api/pause", "/api/resume"):
+            if (body or {}).get("dry_run"):
+                return {"would_start": [{"id": "ema", "why": "in its window"}]}
+            self.supervisor |= {
+                "state": "paused" if path.endswith("pause") else "running",
+                "why": "paused by tester",
+                "panic": False,
+            }
+            self._later(self.set_link, self.link)
+            return {}
+        if len(parts) >= 4 and parts[2] == "strategies":
+            id_ = parts[3]
+            if id_ not in self.rows:
+                raise NotFound(f"there is no strategy {id_!r}", code="STRATEGY_NOT_FOUND")
+            return self._strategy(method, id_, parts[4:], dict(query or {}), body)
+        return {}
+
+    def _strategy(self, method: str, id_: str, rest: list[str], query: dict[str, Any], body: Any) -> Any:
+        verb = rest[0] if rest else ""
+        if verb == "start":
+            if "refuse" in id_:
+                raise Conflict(
+                    f"cannot start {id_}: strategies/scripts/{id_}.py has a syntax error on line 12: '(' was never closed"
+                )
+            self._later(
+                self.change,
+                id_,
+                state="running",
+                why="started by hand",
+                pid=31000,
+                started=stamp(time.time()),
+                exit_code=None,
+            )
+            return {"changed": True, "strategy": {**self.rows[id_], "state": "running"}}
+        if verb in ("stop", "kill"):
+            self._later(
+                self.change,
+                id_,
+                state="stopped",
+                why="stopped by hand",
+                pid=None,
+                started=None,
+                exit_code=None,
+                signal="SIGTERM",
+            )
+            return {"changed": True, "strategy": {**self.rows[id_], "state": "stopped"}}
+        if verb == "logs":
+            lines = self.logs[id_]
+            end = len(lines)
+            if query.get("before"):
+                end = next((n for n, line in enumerate(lines) if line["cursor"] == query["before"]), 0)
+            first = max(0, end - int(query.get("lines", 200)))
+            return {"lines": lines[first:end], "before": lines[first]["cursor"] if first else None}
+        if verb == "usage":
+            now = time.time()
+            t = [now - 600 + 5 * n for n in range(120)]
+            return {
+                "step_s": 5,
+                "t": t,
+                "cpu_percent": [4 + 3 * math.sin(n / 7) for n in range(120)],
+                "memory_mb": [80 + n / 9 for n in range(120)],
+            }
+        return {"changed": True, "strategy": self.rows[id_]}
+
+    def _later(self, work: Callable[..., None], *args: Any, **fields: Any) -> None:
+        self.loop.call_soon_threadsafe(lambda: work(*args, **fields))
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        return self._loop
+
+    def on_loop(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Changes made by calls (in worker threads) happen here."""
+        self._loop = loop
+
+    def stream(self, path: str, last_id: str = "") -> FakeStream:
+        id_ = path.split("/")[3]
+        line: queue.Queue[StreamItem | None] = queue.Queue()
+        self._streams.setdefault(id_, []).append(line)
+        return FakeStream(line, lambda: self._streams[id_].remove(line))
+
+
+class FakeStream:
+    """An open stream of log lines."""
+
+    def __init__(self, items: queue.Queue[StreamItem | None], left: Callable[[], None]) -> None:
+        self._items = items
+        self._left = left
+
+    def __iter__(self) -> Iterator[StreamItem]:
+        while (item := self._items.get()) is not None:
+            yield item
+        self._left()
+
+    def close(self) -> None:
+        self._items.put(None)
