@@ -1,7 +1,7 @@
 """`%load_ext stratpanel`: `%%strategy` saves a cell as a strategy, `%strategies`, `%logs` and `%stop` operate it.
 
-The magic saves and deploys; it starts nothing unless asked. Everything goes through the client, so that the cell, the web
-page and the command line are the same thing seen from three places.
+The magic saves and deploys; it starts nothing unless asked. Everything goes through the client, so that the cell, the
+web page and the command line are one thing seen from three places.
 """
 
 from __future__ import annotations
