@@ -1,0 +1,170 @@
+"""`calendar_overrides.toml`: the user's closed days, sessions and hours, each with its reason. They win over all data.
+
+Read by the store; written for the API and the command line by functions that keep every comment and every other row.
+
+    [[closed]]                          # no session on this day
+    calendar = ["NSE", "NFO"]           # one name, a list, or a group ("india" = all calendars shipped for India)
+    date = 2026-12-24
+    reason = "exchange circular 123/2026"
+
+    [[session]]                         # exactly these sessions on this day
+    calendar = "NSE"
+    date = 2027-02-06
+    sessions = ["09:15-15:30"]          # a close not after its open is on the next day
+    kind = "special"                    # special (default): windows by the clock join only with on_special;
+    reason = "budget day"               # partial: a shortened regular day, which every window follows
+
+    [[hours]]                           # regular hours from a date on
+    calendar = "NFO"
+    from = 2027-03-01
+    sessions = ["09:15-15:45"]
+    days = ["mon", "tue", "wed", "thu", "fri"]
+    reason = "circular 45/2027"
+
+    [[valid]]                           # "I have entered all days through this date myself"
+    calendar = "NSE"
+    through = 2027-12-31
+    reason = "list of 12 Dec 2026 entered below"
+
+    [[calendar]]                        # a market that nobody ships; its days follow as rows of the kinds above
+    name = "NCDEX"
+    timezone = "Asia/Kolkata"
+    reason = "agricultural commodities"
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import date
+from pathlib import Path
+from typing import Literal, cast
+
+from stratpanel.market.calendar import Hours, Row
+from stratpanel.market.clock import zone
+from stratpanel.market.errors import InvalidCalendar, InvalidTime
+from stratpanel.market.tables import RowReader, Source, Table, readers
+
+Kind = Literal["closed", "session", "hours", "valid", "calendar"]
+KINDS: tuple[Kind, ...] = ("closed", "session", "hours", "valid", "calendar")
+
+
+@dataclass(frozen=True)
+class Override:
+    """One row of the file, as the API shows it. `date` is the day, or from / through where the kind has such."""
+
+    kind: Kind
+    calendars: tuple[str, ...]
+    date: date | None
+    reason: str
+    line: int
+    row: Row | None = None
+    hours: Hours | None = None
+    timezone: str = ""
+
+
+@dataclass
+class Overrides:
+    """All rows of the file, in its order within each kind."""
+
+    rows: list[Override] = field(default_factory=list)
+    source: Source | None = None
+
+
+def read_overrides(path: Path | None, text: str | None = None) -> Overrides:
+    """The user's rows; an absent file has none. Raises InvalidCalendar naming file, line and field."""
+    if path is None or (text is None and not path.exists()):
+        return Overrides()
+    source = Source.read(path, text)
+    for name in source.data:
+        if name not in KINDS:
+            raise InvalidCalendar(f"{path.name}: [[{name}]] is not known; known are {', '.join(KINDS)}")
+    found = Overrides(source=source)
+    for kind in KINDS:
+        found.rows += [_override(kind, reader) for reader in readers(source, kind)]
+    return found
+
+
+def _override(kind: Kind, reader: RowReader) -> Override:
+    line = reader.source.span(reader.table, reader.index)[0] + 1
+    reason = reader.text("reason")
+    if kind == "calendar":
+        reader.allow("name", "timezone", "reason")
+        try:
+            zone(reader.text("timezone"))
+        except InvalidTime as error:
+            raise reader.fail("timezone", error.message) from None
+        return Override(kind, (reader.text("name"),), None, reason, line, timezone=reader.text("timezone"))
+    calendars = _calendars(reader)
+    if kind == "closed":
+        reader.allow("calendar", "date", "reason")
+        row = Row("closed", reason, source="calendar_overrides.toml", origin="override")
+        return Override(kind, calendars, reader.date("date"), reason, line, row)
+    if kind == "session":
+        reader.allow("calendar", "date", "sessions", "kind", "reason")
+        what = reader.text("kind", default="special")
+        if what not in ("special", "partial"):
+            raise reader.fail("kind", "must be special or partial")
+        row = Row(
+            cast("Literal['special', 'partial']", what), reason, reader.parts("sessions"),
+            source="calendar_overrides.toml", origin="override",
+        )  # fmt: skip
+        return Override(kind, calendars, reader.date("date"), reason, line, row)
+    if kind == "hours":
+        reader.allow("calendar", "from", "sessions", "days", "reason")
+        days = reader.days("days", "mon tue wed thu fri")
+        hours = Hours(reader.date("from"), days, reader.parts("sessions"), "calendar_overrides.toml")
+        return Override(kind, calendars, hours.since, reason, line, hours=hours)
+    reader.allow("calendar", "through", "reason")
+    return Override(kind, calendars, reader.date("through"), reason, line)
+
+
+def _calendars(reader: RowReader) -> tuple[str, ...]:
+    value = reader.row.get("calendar")
+    names = [value] if isinstance(value, str) else value
+    if not isinstance(names, list) or not names or not all(isinstance(n, str) and n.strip() for n in names):
+        raise reader.fail("calendar", 'must name a calendar, like "NSE", or several in a list')
+    return tuple(n.strip() for n in names)
+
+
+def apply(tables: Mapping[str, Table], overrides: Overrides) -> dict[str, Table]:
+    """The tables with the overrides laid over them; raise InvalidCalendar for a name that does not exist."""
+    made = dict(tables)
+    for one in overrides.rows:
+        if one.kind == "calendar":
+            key = one.calendars[0].upper()
+            if key in made:
+                raise _failed(overrides, one, "name", f'"{one.calendars[0]}" exists already; write rows for it instead')
+            made[key] = Table(one.calendars[0], one.reason, one.timezone, valid_through=date.min, origin="override")
+    touched: set[str] = set()
+    for one in overrides.rows:
+        if one.kind == "calendar":
+            continue
+        for name in one.calendars:
+            keys = [k for k, t in made.items() if t.group and t.group.upper() == name.upper()] or [name.upper()]
+            for key in keys:
+                if key not in made:
+                    raise _failed(overrides, one, "calendar", f'there is no calendar "{name}"')
+                if key not in touched:
+                    touched.add(key)
+                    table = made[key]
+                    made[key] = replace(table, hours=list(table.hours), rows=dict(table.rows))
+                _lay(made[key], one)
+    return made
+
+
+def _lay(table: Table, one: Override) -> None:
+    if one.row is not None and one.date is not None:
+        table.rows[one.date] = one.row
+    elif one.hours is not None:
+        since = one.hours.since
+        table.hours = [row for row in table.hours if row.since < since or row.source == one.hours.source] + [one.hours]
+    elif one.date is not None:
+        table.valid_through = one.date
+        table.valid_from = min(table.valid_from, one.date)
+
+
+def _failed(overrides: Overrides, one: Override, name: str, message: str) -> InvalidCalendar:
+    assert overrides.source is not None
+    same = [row for row in overrides.rows if row.kind == one.kind]
+    return overrides.source.fail(one.kind, same.index(one), name, message)
