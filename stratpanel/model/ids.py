@@ -1,0 +1,72 @@
+"""Which names a strategy may have: one rule for registry, API, command line and the files named by it.
+
+Called wherever an id comes from outside. An id that passes never leaves its folder, on any file system, and never
+meets another id that differs only in case (macOS and Windows would give both the same log file).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable
+
+from stratpanel.model.errors import Conflict, InvalidValue, NotFound
+
+LONGEST = 100
+#: for JSON Schema (ECMA 262): no `..` anywhere, no dot or blank at the end
+ID_PATTERN = r"^(?!.*\.\.)[A-Za-z0-9](?:[A-Za-z0-9 ._-]{0,98}[A-Za-z0-9_-])?$"
+_ID = re.compile(ID_PATTERN.removesuffix("$"))
+
+
+def id_problem(raw: object) -> str | None:
+    """Say in words what is wrong with `raw` as a strategy's id; None if nothing is."""
+    if not isinstance(raw, str):
+        return f"{json.dumps(raw, default=str)[:60]} is not text"
+    shown = json.dumps(raw[:120], ensure_ascii=False)
+    if not raw:
+        return "an id may not be empty"
+    if len(raw) > LONGEST:
+        return f"{shown} has {len(raw)} characters, the most is {LONGEST}"
+    if ".." in raw:
+        return f"{shown} contains two dots in a row"
+    if raw[-1] in ". ":
+        return f"{shown} ends with a dot or a blank"
+    if not _ID.fullmatch(raw):
+        return f"{shown} is not an id: letters and digits, then also blank . _ -, starting with a letter or digit"
+    return None
+
+
+def check_id(raw: object) -> str:
+    """Return `raw` if it is an id, else raise InvalidValue."""
+    problem = id_problem(raw)
+    if problem is not None:
+        raise InvalidValue(problem, code="BAD_ID", fields={"id": problem})
+    return str(raw)
+
+
+def find_id(wanted: str, existing: Iterable[str]) -> str | None:
+    """Return the id of `existing` that equals `wanted` without regard to case, None if there is none."""
+    folded = wanted.casefold()
+    return next((known for known in existing if known.casefold() == folded), None)
+
+
+def check_new_id(raw: object, existing: Iterable[str]) -> str:
+    """Return `raw` if it is an id that nothing in `existing` has, whatever the case; else raise."""
+    wanted = check_id(raw)
+    taken = find_id(wanted, existing)
+    if taken is not None:
+        differs = "" if taken == wanted else f" as {taken}, which differs only in case"
+        raise Conflict(f"cannot add {wanted}: it is registered already{differs}; choose another id", code="ID_TAKEN")
+    return wanted
+
+
+def check_known_id(raw: str, existing: Iterable[str]) -> str:
+    """Return `raw` if `existing` has it, else raise NotFound, naming the one that differs only in case."""
+    known = list(existing)
+    if raw in known:
+        return raw
+    near = find_id(raw, known)
+    hint = f"; did you mean {near}" if near else ""
+    raise NotFound(
+        f"no strategy is called {json.dumps(raw[:120], ensure_ascii=False)}{hint}", code="STRATEGY_NOT_FOUND"
+    )

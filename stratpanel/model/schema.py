@@ -1,0 +1,382 @@
+"""From the Param classes to JSON Schema, and from JSON to their values: the one module that walks `param.objects()`.
+
+The registry, the API and the client read and write the model through it. Reading collects every error with its path;
+`true` is no number, an instant keeps its offset, and nothing is set unless everything is right.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
+
+import param
+
+from stratpanel.model.errors import InvalidValue
+from stratpanel.model.kinds import shown, text_problem
+from stratpanel.model.merge import merge_patch
+from stratpanel.model.values import Model, Values
+
+M = TypeVar("M", bound=Model)
+Errors = dict[str, str]
+_MOST_ERRORS = 100
+_NAME_LONGEST = 200
+
+
+def is_config(parameter: Any) -> bool:
+    """True of a parameter that a person sets."""
+    return not parameter.constant
+
+
+def is_reported(parameter: Any) -> bool:
+    """True of a parameter that only the supervisor sets."""
+    return bool(parameter.constant)
+
+
+def _any(parameter: Any) -> bool:
+    return True
+
+
+def fields(cls: type[Model], which: Callable[[Any], bool] = _any) -> dict[str, Any]:
+    """Return the parameters of a class that are part of its JSON form, in the order of their declaration.
+
+    Param gives every class a constant `name` ("Strategy00012"); it is a field only where a class redeclares it.
+    """
+    found = cls.param.objects(instance=False)
+    return {
+        name: parameter
+        for name, parameter in found.items()
+        if which(parameter) and (name != "name" or is_config(parameter))
+    }
+
+
+def _nested(parameter: Any) -> type[Model] | None:
+    """The class of a parameter whose JSON is an object of the model."""
+    class_ = getattr(parameter, "class_", None)
+    return class_ if isinstance(class_, type) and issubclass(class_, Model) else None
+
+
+# ---------------------------------------------------------------- values to JSON
+
+
+def to_json(subject: Model, which: Callable[[Any], bool] = _any) -> dict[str, Any]:
+    """Return the JSON form of `subject`, nested, sharing nothing with it."""
+    values = subject.param.values()
+    return {name: value_to_json(parameter, values[name]) for name, parameter in fields(type(subject), which).items()}
+
+
+def value_to_json(parameter: Any, value: Any) -> Any:
+    """Return one value as JSON; a number that is not finite is unknown, so null."""
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, Model):
+        return to_json(value)
+    if isinstance(parameter, Values):
+        return [to_json(item) for item in value]
+    if hasattr(parameter, "to_json"):
+        return parameter.to_json(value)
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return str(value) if isinstance(value, str) else value
+
+
+# ---------------------------------------------------------------- JSON to values
+
+
+def read(
+    cls: type[Model],
+    data: object,
+    path: str = "",
+    *,
+    which: Callable[[Any], bool] = is_config,
+    keep_unknown: bool = False,
+) -> dict[str, Any]:
+    """Return the values in `data` of the parameters of `cls`; InvalidValue naming every bad field if there is one.
+
+    A missing field is absent from the answer, so that it takes its default. An unknown field is an error unless
+    `keep_unknown` (the registry, which keeps them itself).
+    """
+    errors: Errors = {}
+    values = _read_object(cls, data, path, errors, which, keep_unknown)
+    if not errors:
+        errors.update(_cross_check(cls, values, path))
+    refuse(errors)
+    return values
+
+
+def refuse(errors: Errors) -> None:
+    """Raise InvalidValue if there are errors; its message is the first of them and how many more there are."""
+    if not errors:
+        return
+    first, sentence = next(iter(errors.items()))
+    more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
+    raise InvalidValue(f"{first + ': ' if first else ''}{sentence}{more}", fields=errors)
+
+
+def patch(subject: Model, changes: object, path: str = "") -> dict[str, Any]:
+    """Apply an RFC 7396 merge patch to the configuration of `subject`, in one batch; all of it or none.
+
+    Returns the values that were set. Null resets a field to its default.
+    """
+    values = checked_patch(subject, changes, path)
+    subject.param.update(**values)
+    return values
+
+
+def checked_patch(subject: Model, changes: object, path: str = "") -> dict[str, Any]:
+    """Return the values that a merge patch would set, without setting them; InvalidValue if any is bad."""
+    if not isinstance(changes, dict):
+        raise InvalidValue("the body is not a JSON object", fields={path: "is not an object"})
+    errors: Errors = {}
+    _unknown_in_patch(type(subject), changes, path, errors)
+    refuse(errors)
+    current = to_json(subject, is_config)
+    after = merge_patch(current, changes)
+    values = read(type(subject), after, path)
+    known = fields(type(subject), is_config)
+    return {
+        name: values[name] if name in values else _default(known[name])
+        for name in changes
+        if name not in after or after[name] != current.get(name)
+    }
+
+
+def apply(subject: Model, data: object, path: str = "") -> dict[str, Any]:
+    """Set the configuration of `subject` to `data`, in one batch: a field that is missing takes its default."""
+    values = read(type(subject), data, path)
+    known = fields(type(subject), is_config)
+    complete = {name: values[name] if name in values else _default(known[name]) for name in known}
+    subject.param.update(**complete)
+    return complete
+
+
+def _default(parameter: Any) -> Any:
+    """A default that an instance may keep: lists and dicts are copied, values are replaced whole anyway."""
+    value = parameter.default
+    return type(value)(value) if isinstance(value, list | dict) else value
+
+
+def _unknown_in_patch(cls: type[Model], changes: dict[str, Any], path: str, errors: Errors) -> None:
+    known = fields(cls)
+    for key, value in changes.items():
+        where = _join(path, key)
+        if key not in known:
+            _note(errors, where, "is not a field")
+        elif not is_config(known[key]):
+            _note(errors, where, "is reported by the supervisor and cannot be set")
+        elif (nested := _nested(known[key])) is not None and isinstance(value, dict):
+            _unknown_in_patch(nested, value, where, errors)
+
+
+def _read_object(
+    cls: type[Model],
+    data: object,
+    path: str,
+    errors: Errors,
+    which: Callable[[Any], bool],
+    keep_unknown: bool,
+) -> dict[str, Any]:
+    if not isinstance(data, dict):
+        _note(errors, path, f"{shown(data)} is not an object")
+        return {}
+    known = fields(cls)
+    values: dict[str, Any] = {}
+    for key, raw in data.items():
+        where = _join(path, key)
+        if key not in known:
+            if not keep_unknown:
+                _note(errors, where, "is not a field")
+        elif not which(known[key]):
+            if not keep_unknown:
+                _note(errors, where, "is reported by the supervisor and cannot be set")
+        else:
+            _read_field(known[key], raw, where, errors, keep_unknown, into=values)
+    return values
+
+
+def _read_field(
+    parameter: Any, raw: object, path: str, errors: Errors, keep_unknown: bool, *, into: dict[str, Any]
+) -> None:
+    nested = _nested(parameter)
+    if raw is None:
+        if parameter.allow_None:
+            into[parameter.name] = None
+        else:
+            _note(errors, path, "may not be null")
+    elif nested is not None:
+        value = _read_value(nested, raw, path, errors, keep_unknown)
+        if value is not None:
+            into[parameter.name] = value
+    elif isinstance(parameter, Values):
+        into[parameter.name] = _read_values(parameter, raw, path, errors, keep_unknown)
+    else:
+        try:
+            into[parameter.name] = _read_plain(parameter, raw)
+        except ValueError as problem:
+            _note(errors, path, str(problem))
+
+
+def _read_value(cls: type[M], raw: object, path: str, errors: Errors, keep_unknown: bool) -> M | None:
+    before = len(errors)
+    values = _read_object(cls, raw, path, errors, is_config, keep_unknown)
+    if len(errors) > before:
+        return None
+    value = cls(**values)
+    for where, problem in value.check().items():
+        _note(errors, _join(path, where), problem)
+    return value
+
+
+def _read_values(parameter: Values, raw: object, path: str, errors: Errors, keep_unknown: bool) -> list[Any]:
+    if not isinstance(raw, list):
+        _note(errors, path, f"{shown(raw)} is not a list")
+        return []
+    if len(raw) > parameter.most:
+        _note(errors, path, f"has {len(raw)} items, the most is {parameter.most}")
+        return []
+    found = [
+        _read_value(parameter.item_type, item, f"{path}[{index}]", errors, keep_unknown)
+        for index, item in enumerate(raw)
+    ]
+    return [item for item in found if item is not None]
+
+
+def _read_plain(parameter: Any, raw: Any) -> Any:
+    """Return the value of `raw`; ValueError with the sentence if it is none."""
+    if hasattr(parameter, "from_json"):
+        return parameter.from_json(raw)
+    if isinstance(parameter, param.Boolean):
+        if not isinstance(raw, bool):
+            raise ValueError(f"{shown(raw)} is not true or false")
+        return raw
+    if isinstance(parameter, param.Number):
+        return _read_number(parameter, raw)
+    if isinstance(parameter, param.Selector):
+        for choice in parameter.objects:
+            if isinstance(raw, str) and raw == choice:
+                return choice
+        raise ValueError(f"{shown(raw)} is not one of {', '.join(map(str, parameter.objects))}")
+    if isinstance(parameter, param.String):
+        return _read_name(raw)
+    raise TypeError(
+        f"{parameter.owner.__name__}.{parameter.name}: no JSON form is known for {type(parameter).__name__}"
+    )
+
+
+def _read_number(parameter: Any, raw: Any) -> int | float:
+    whole = isinstance(parameter, param.Integer)
+    if isinstance(raw, bool) or not isinstance(raw, int | float) or (isinstance(raw, float) and not math.isfinite(raw)):
+        raise ValueError(f"{shown(raw)} is not a {'whole ' if whole else ''}number")
+    if whole and isinstance(raw, float):
+        if not raw.is_integer():
+            raise ValueError(f"{shown(raw)} is not a whole number")
+        raw = int(raw)
+    number: int | float = raw
+    low, high = parameter.bounds or (None, None)
+    if low is not None and raw < low:
+        raise ValueError(f"{shown(raw)} is less than {low:g}")
+    if high is not None and raw > high:
+        raise ValueError(f"{shown(raw)} is more than {high:g}")
+    return number
+
+
+def _read_name(raw: Any) -> str:
+    """A plain String: only `name`, which Param does not let be of another kind."""
+    problem = text_problem(raw)
+    if problem:
+        raise ValueError(problem)
+    if len(raw) > _NAME_LONGEST:
+        raise ValueError(f"has {len(raw)} characters, the most is {_NAME_LONGEST}")
+    if any(ord(character) < 32 or ord(character) == 127 for character in raw):
+        raise ValueError(f"{shown(raw)} is not a name of one line")
+    return str(raw)
+
+
+def _cross_check(cls: type[Model], values: dict[str, Any], path: str) -> Errors:
+    """Rules between fields, asked of an object made of `values`."""
+    if cls.check is Model.check:
+        return {}
+    return {_join(path, where): problem for where, problem in cls(**values).check().items()}
+
+
+def _join(path: str, key: str) -> str:
+    plain = key if key.isidentifier() else json.dumps(key[:100], ensure_ascii=False)
+    return f"{path}.{plain}" if path else plain
+
+
+def _note(errors: Errors, path: str, problem: str) -> None:
+    if len(errors) < _MOST_ERRORS:
+        errors[path] = problem
+
+
+# ---------------------------------------------------------------- JSON Schema 2020-12
+
+
+def json_schema(
+    cls: type[Model], which: Callable[[Any], bool] = _any, *, refs: str = "#/$defs/", strict: bool = True
+) -> dict[str, Any]:
+    """Return the JSON Schema of an object of `cls`; nested classes are `$ref`s below `refs`, see `components()`."""
+    properties = {name: field_schema(parameter, refs) for name, parameter in fields(cls, which).items()}
+    found: dict[str, Any] = {"title": cls.__name__, "type": "object", "properties": properties}
+    if cls.__doc__:
+        found["description"] = cls.__doc__.strip().partition("\n")[0]
+    if strict:
+        found["additionalProperties"] = False
+    return found
+
+
+def components(classes: Iterable[type[Model]], refs: str) -> dict[str, Any]:
+    """Return the schemas of `classes` and of all they hold, by name."""
+    found: dict[str, Any] = {}
+    waiting = list(classes)
+    while waiting:
+        cls = waiting.pop()
+        if cls.__name__ in found:
+            continue
+        found[cls.__name__] = json_schema(cls, refs=refs)
+        for parameter in fields(cls).values():
+            inner = parameter.item_type if isinstance(parameter, Values) else _nested(parameter)
+            if inner is not None:
+                waiting.append(inner)
+    return dict(sorted(found.items()))
+
+
+def field_schema(parameter: Any, refs: str) -> dict[str, Any]:
+    """Return the JSON Schema of one parameter: type, bounds, pattern, default, description, readOnly."""
+    found = _type_schema(parameter, refs)
+    if parameter.allow_None:
+        if isinstance(found.get("type"), str) and "enum" not in found:
+            found["type"] = [found["type"], "null"]
+        else:
+            found = {"anyOf": [found, {"type": "null"}]}
+    if parameter.doc:
+        found["description"] = parameter.doc
+    if is_reported(parameter):
+        found["readOnly"] = True
+    else:
+        found["default"] = value_to_json(parameter, parameter.default)
+    return found
+
+
+def _type_schema(parameter: Any, refs: str) -> dict[str, Any]:
+    nested = _nested(parameter)
+    if nested is not None:
+        return {"$ref": f"{refs}{nested.__name__}"}
+    if isinstance(parameter, Values):
+        items = {"$ref": f"{refs}{parameter.item_type.__name__}"}
+        return {"type": "array", "items": items, "maxItems": parameter.most}
+    if hasattr(parameter, "json_schema"):
+        return dict(parameter.json_schema())
+    if isinstance(parameter, param.Boolean):
+        return {"type": "boolean"}
+    if isinstance(parameter, param.Number):
+        low, high = parameter.bounds or (None, None)
+        bounds = {"minimum": low, "maximum": high}
+        kind = "integer" if isinstance(parameter, param.Integer) else "number"
+        return {"type": kind, **{key: bound for key, bound in bounds.items() if bound is not None}}
+    if isinstance(parameter, param.Selector):
+        return {"type": "string", "enum": [str(choice) for choice in parameter.objects]}
+    if isinstance(parameter, param.String):
+        return {"type": "string", "maxLength": _NAME_LONGEST, "pattern": r"^[^\x00-\x1f\x7f]*$"}
+    raise TypeError(f"{parameter.owner.__name__}.{parameter.name}: no JSON Schema for {type(parameter).__name__}")
