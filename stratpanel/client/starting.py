@@ -1,0 +1,88 @@
+"""Starts a supervisor for a client and waits until it answers, or says in words why none can run.
+
+Called by `Api.ensure` and by the mirror's reader. It only ever starts the launcher, which starts the supervisor; losers
+of a race between several clients are sorted out by the launcher's lock.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Final
+
+from stratpanel.client.connection import NoSupervisor, runtime_of
+from stratpanel.process.errors import ProcessError
+
+if TYPE_CHECKING:
+    from stratpanel.client.connection import Api
+    from stratpanel.process.paths import Runtime
+
+LOOK_EVERY_S: Final = 0.02
+NUDGE_EVERY_S: Final = 3.0
+
+
+def start_supervisor(api: Api, *, implicit: bool, timeout: float) -> None:
+    """Bring the workspace up; raises NoSupervisor with the reason.
+
+    An implicit start leaves `.stratpanel/paused` as it is, so after a `down` it comes up paused; `up` removes it.
+    """
+    from stratpanel.process import wake
+
+    runtime = runtime_of(api.workspace)
+    foreign = wake.foreign_owner(runtime)
+    if foreign:
+        raise NoSupervisor(
+            f"{api.workspace} is run by the host {foreign}; use it there, or if that host is gone:"
+            " `stratpanel up --takeover`",
+            code="FOREIGN_HOST",
+        )
+    began = time.time()
+    try:
+        wake.make_wanted(runtime, api.by)
+        wake.start_launcher(runtime)
+    except (ProcessError, OSError) as error:
+        raise NoSupervisor(f"cannot start a supervisor for {api.workspace}: {error}") from error
+    _await_answer(api, runtime, began, timeout)
+
+
+def _await_answer(api: Api, runtime: Runtime, began: float, timeout: float) -> None:
+    deadline = time.monotonic() + timeout
+    nudged = time.monotonic()
+    while not api.reachable():
+        why = refusal(runtime, since=began)
+        if why:
+            raise NoSupervisor(f"the supervisor of {api.workspace} refuses to start: {why}")
+        now = time.monotonic()
+        if now > deadline:
+            raise NoSupervisor(
+                f"the supervisor of {api.workspace} did not answer within {timeout:g} s; see {runtime.supervisor_log}"
+            )
+        if now - nudged > NUDGE_EVERY_S:
+            nudged = now
+            revive(runtime)
+        time.sleep(LOOK_EVERY_S)
+
+
+def refusal(runtime: Runtime, since: float) -> str:
+    """What the supervisor wrote when it refused to start after `since` (epoch seconds); "" if it did not."""
+    import json
+
+    try:
+        record = json.loads((runtime.root / "refused.json").read_bytes())
+    except (OSError, ValueError):  # not refused, or being written
+        return ""
+    if not isinstance(record, dict) or float(record.get("at_s") or since) < since - 1:
+        return ""
+    return str(record.get("message", ""))
+
+
+def revive(runtime: Runtime) -> bool:
+    """Start the launcher again if the workspace is meant to be up and nothing of ours lives; True if it was started."""
+    from stratpanel.process import wake
+
+    if not runtime.wanted.exists() or wake.launcher_alive(runtime) or wake.supervisor_alive(runtime):
+        return False
+    try:
+        wake.start_launcher(runtime)
+    except (ProcessError, OSError):  # whoever looks next tries again
+        return False
+    return True

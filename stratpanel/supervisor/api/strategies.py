@@ -1,0 +1,254 @@
+"""Strategies: list, add, read, change, remove, and the actions on one.
+
+Checks what belongs to HTTP (ids in paths, If-Match, multipart, ?wait=0) and hands the rest to the core, which decides.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any, ClassVar, Final
+
+from tornado import httputil
+
+from stratpanel.model.errors import InvalidValue, Malformed, NotFound, TooLarge
+from stratpanel.model.ids import check_id, id_problem
+from stratpanel.supervisor.api import wire
+from stratpanel.supervisor.api.access import Role
+from stratpanel.supervisor.api.ports import ActionResult, Json
+from stratpanel.supervisor.api.route import JSON_LIMIT, Route
+
+UPLOAD_LIMIT: Final = 16 * 1024 * 1024
+MULTIPART_MARGIN: Final = 64 * 1024
+UPLOADS_AT_ONCE: Final = 2  # each holds its body in memory
+
+
+def no_strategy(id: str) -> NotFound:
+    """The error for an id that nobody has."""
+    return NotFound(f"there is no strategy {id[:100]!r}; `stratpanel status` lists them", code="STRATEGY_NOT_FOUND")
+
+
+def quoted(etag: str) -> str:
+    """An ETag as it stands in a header."""
+    bare = etag.strip('"')
+    return f'"{bare}"'
+
+
+class StrategyRoute(Route):
+    """A route under /api/strategies/{id}: an id that cannot exist never reaches the core."""
+
+    async def prepare(self) -> None:
+        """See Route; then the id."""
+        await super().prepare()
+        id = self.path_args[0]
+        if id_problem(id):
+            raise no_strategy(id)
+        self.core.status(id)
+
+    def describe(self, id: str) -> None:
+        """Answer with the status fields and `config`, and the ETag of the configuration."""
+        self.set_header("ETag", quoted(self.core.etag(id)))
+        self.answer({**self.core.status(id), "config": self.core.config(id)})
+
+
+class StrategyList(Route):
+    """GET, POST /api/strategies"""
+
+    uploads: ClassVar[asyncio.Semaphore] = asyncio.Semaphore(UPLOADS_AT_ONCE)
+
+    async def prepare(self) -> None:
+        """A multipart body may be large, but only a few at a time."""
+        self._uploading = False
+        multipart = self.request.headers.get("Content-Type", "").lower().startswith("multipart/form-data")
+        if multipart and self.request.method == "POST":
+            self.body_limit = UPLOAD_LIMIT + MULTIPART_MARGIN
+        await super().prepare()
+        if self.body_limit > JSON_LIMIT:
+            await self.uploads.acquire()
+            self._uploading = True
+
+    def on_finish(self) -> None:
+        """Let the next upload in."""
+        self._release()
+        super().on_finish()
+
+    def on_connection_close(self) -> None:
+        """The uploader left half-way."""
+        self._release()
+        super().on_connection_close()
+
+    def _release(self) -> None:
+        if getattr(self, "_uploading", False):
+            self._uploading = False
+            self.uploads.release()
+
+    async def get(self) -> None:
+        """All strategies' status fields."""
+        self.answer({"strategies": self.core.statuses()})
+
+    async def post(self) -> None:
+        """Register a script: by path, by source, or uploaded."""
+        if self.body_limit > JSON_LIMIT:
+            id, upload = self._upload()
+            status = await self.core.add(id, upload=upload, by=self.by)
+        else:
+            body = self.json_body()
+            id = text_field(body, "id")
+            path, source = text_field(body, "path"), text_field(body, "source")
+            if (path is None) == (source is None):
+                raise InvalidValue("give either path or source", fields={"path": "give either path or source"})
+            if id is None:
+                raise wire.invalid("id", "is missing")
+            check_id(id)
+            status = await self.core.add(id, path=path, source=source, by=self.by)
+        self.set_header("Location", httputil.url_concat(f"/api/strategies/{status['id']}", {}))
+        self.set_header("ETag", quoted(self.core.etag(status["id"])))
+        self.answer({**status, "config": self.core.config(status["id"])}, 201)
+
+    def _upload(self) -> tuple[str | None, tuple[str, bytes]]:
+        """The id, if one was sent along, and the file's name and bytes; raises Malformed, InvalidValue, TooLarge."""
+        arguments: dict[str, list[bytes]] = {}
+        files: dict[str, list[httputil.HTTPFile]] = {}
+        try:
+            httputil.parse_body_arguments(self.request.headers["Content-Type"], self.body, arguments, files)
+        except httputil.HTTPInputError as error:
+            raise Malformed(f"the multipart body cannot be read: {error}") from None
+        self._body.clear()
+        found = files.get("file", [])
+        if len(found) != 1:
+            raise wire.invalid("file", "send one part named file with a file name")
+        name, content = found[0].filename, found[0].body
+        if len(content) > UPLOAD_LIMIT:
+            raise TooLarge("the file is larger than 16 MB")
+        given = arguments.get("id", [])
+        id = given[-1].decode("utf-8", "replace") if given else None
+        if id is not None:
+            check_id(id)
+        return id, (name, content)
+
+
+class OneStrategy(StrategyRoute):
+    """GET, PATCH, DELETE /api/strategies/{id}"""
+
+    async def get(self, id: str) -> None:
+        """Status fields, `config` and the configuration's ETag."""
+        self.describe(id)
+
+    async def patch(self, id: str) -> None:
+        """Merge (RFC 7396) into the configuration; with If-Match only if nobody was first."""
+        if not self.body.strip():
+            raise Malformed("the body is empty; send the fields to change as a JSON object")
+        await self.core.patch(id, self.json_body(), self._if_match(id), by=self.by)
+        self.describe(id)
+
+    def _if_match(self, id: str) -> str | None:
+        """The tag that must still hold; of several the one that does."""
+        header = self.request.headers.get("If-Match", "").strip()
+        if not header or header == "*":
+            return None
+        tags = [quoted(tag.strip().removeprefix("W/")) for tag in header.split(",")]
+        current = self.core.etag(id)
+        return current if quoted(current) in tags else tags[0]
+
+    async def delete(self, id: str) -> None:
+        """Take the strategy out of the registry; its files stay."""
+        await self.core.remove(id, by=self.by)
+        self.answer({"removed": id})
+
+
+class Action(StrategyRoute):
+    """POST /api/strategies/{id}/{action}"""
+
+    roles: ClassVar[dict[str, Role]] = {"POST": Role.OPERATOR}
+
+    async def post(self, id: str, action: str) -> None:
+        """Do it and answer when done; with ?wait=0 answer 202 as soon as it is accepted."""
+        wait = wire.flag("wait", self.query("wait"), default=True)
+        doing = asyncio.ensure_future(self._call(id, action, self.json_body()))
+        if not wait:
+            await asyncio.wait({doing}, timeout=0)
+            if not doing.done():
+                background.add(doing)
+                doing.add_done_callback(_forget)
+                self.answer({"changed": True, "strategy": self.core.status(id)}, 202)
+                return
+        result = await asyncio.shield(doing)
+        answer: Json = {"changed": result.changed, "strategy": result.strategy}
+        warnings = getattr(result, "warnings", None)
+        if warnings:
+            answer["warnings"] = list(warnings)
+        self.answer(answer, 200 if wait else 202)
+
+    def _call(self, id: str, action: str, body: Json) -> Awaitable[ActionResult]:
+        core, by = self.core, self.by
+        calls: dict[str, Callable[[], Awaitable[ActionResult]]] = {
+            "start": lambda: core.start(
+                id,
+                by=by,
+                params=object_field(body, "params"),
+                args=texts_field(body, "args"),
+                deploy=bool_field(body, "deploy"),
+            ),
+            "stop": lambda: core.stop(id, by=by, why=text_field(body, "why") or ""),
+            "kill": lambda: core.kill(id, by=by),
+            "restart": lambda: core.restart(id, by=by),
+            "reset": lambda: core.reset(id, by=by),
+            "pause": lambda: core.pause(id, by=by, why=text_field(body, "why") or ""),
+            "resume": lambda: core.resume(id, by=by, dry_run=bool(bool_field(body, "dry_run"))),
+        }
+        return calls[action]()
+
+
+background: set[asyncio.Future[Any]] = set()
+"""Actions that go on after their 202; kept here so that nobody collects them."""
+
+
+def _forget(doing: asyncio.Future[Any]) -> None:
+    background.discard(doing)
+    if not doing.cancelled():
+        doing.exception()  # told through the strategy's state and events; here only so that asyncio does not warn
+
+
+def text_field(body: Json, name: str) -> str | None:
+    """An optional string of a body; raises InvalidValue."""
+    value = body.get(name)
+    if value is not None and not isinstance(value, str):
+        raise wire.invalid(name, "must be text")
+    return value
+
+
+def object_field(body: Json, name: str) -> Json | None:
+    """An optional object of a body; raises InvalidValue."""
+    value = body.get(name)
+    if value is not None and not isinstance(value, dict):
+        raise wire.invalid(name, "must be an object")
+    return value
+
+
+def texts_field(body: Json, name: str) -> list[str] | None:
+    """An optional list of strings of a body; raises InvalidValue naming the element."""
+    value = body.get(name)
+    if value is None:
+        return None
+    if not isinstance(value, list):
+        raise wire.invalid(name, "must be a list of text")
+    for index, item in enumerate(value):
+        if not isinstance(item, str):
+            raise wire.invalid(f"{name}[{index}]", "must be text")
+    return value
+
+
+def bool_field(body: Json, name: str) -> bool | None:
+    """An optional truth value of a body; raises InvalidValue."""
+    value = body.get(name)
+    if value is not None and not isinstance(value, bool):
+        raise wire.invalid(name, "must be true, false or null")
+    return value
+
+
+def number_field(body: Json, name: str) -> int | None:
+    """An optional whole number of a body; raises InvalidValue."""
+    value = body.get(name)
+    if value is not None and (isinstance(value, bool) or not isinstance(value, int) or not 0 < value < 2**31):
+        raise wire.invalid(name, "must be a whole number from 1")
+    return value

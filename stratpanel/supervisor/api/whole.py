@@ -1,0 +1,133 @@
+"""The workspace as a whole: supervisor, health, panic, pause, resume, reload, down, token, week, calendars, openapi."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Final
+
+from stratpanel import PROTOCOL, __version__
+from stratpanel.supervisor.api import wire
+from stratpanel.supervisor.api.access import Role
+from stratpanel.supervisor.api.openapi import document
+from stratpanel.supervisor.api.ports import Json
+from stratpanel.supervisor.api.route import Route
+from stratpanel.supervisor.api.strategies import bool_field, text_field
+
+LONGEST_CALENDAR_DAYS: Final = 3700
+
+
+class Health(Route):
+    """GET /api/health"""
+
+    async def get(self) -> None:
+        """That the supervisor answers, and which one it is."""
+        status = self.core.supervisor_status()
+        self.answer({"status": "ok", "pid": status.get("pid"), "version": __version__, "protocol": PROTOCOL})
+
+
+class SupervisorRoute(Route):
+    """GET /api/supervisor"""
+
+    async def get(self) -> None:
+        """The `supervisor` object of `status --json`, and more."""
+        self.answer(self.core.supervisor_status())
+
+
+class OpenApi(Route):
+    """GET /api/openapi.json"""
+
+    async def get(self) -> None:
+        """This API, described in OpenAPI 3.1."""
+        self.answer(document(self.site.endpoint.url))
+
+
+class WholeAction(Route):
+    """POST /api/panic|pause|resume|reload|down"""
+
+    roles: ClassVar[dict[str, Role]] = {"POST": Role.OPERATOR}
+
+    async def post(self, action: str) -> None:
+        """Act on all strategies at once."""
+        body = self.json_body()
+        why = text_field(body, "why") or ""
+        if action == "panic":
+            result = await self.core.panic(by=self.by, why=why)
+        elif action == "pause":
+            result = await self.core.pause(None, by=self.by, why=why)
+        elif action == "resume":
+            result = await self._resume(body)
+        else:
+            result = await self.core.reload(by=self.by)
+        self.answer(result if isinstance(result, dict) else {})
+
+    async def _resume(self, body: Json) -> object:
+        """Lift pause and panic; `dry_run` only lists what would start."""
+        return await self.core.resume(None, by=self.by, dry_run=bool(bool_field(body, "dry_run")))
+
+
+class Down(Route):
+    """POST /api/down"""
+
+    async def post(self) -> None:
+        """End the supervisor, and its strategies too unless `keep`; answers before it leaves."""
+        keep = bool(bool_field(self.json_body(), "keep"))
+        self.answer(await self.core.down(keep, by=self.by))
+
+
+class Token(Route):
+    """GET, POST /api/token"""
+
+    roles: ClassVar[dict[str, Role]] = {"GET": Role.ADMIN}
+
+    async def get(self) -> None:
+        """The tokens of the three roles."""
+        self.answer(self._tokens())
+
+    async def post(self) -> None:
+        """Rotate: new tokens for all roles; the old ones end with this answer."""
+        self.site.tokens.replace(self.site.endpoint.rotate())
+        self.answer(self._tokens())
+
+    def _tokens(self) -> Json:
+        return {role.name.lower(): token for role, token in self.site.tokens.by_role.items()}
+
+
+class Week(Route):
+    """GET /api/week"""
+
+    async def get(self) -> None:
+        """The coming week of all strategies."""
+        self.answer(self.core.week())
+
+
+class Calendars(Route):
+    """GET /api/calendars"""
+
+    async def get(self) -> None:
+        """The calendars there are, how far their data reaches, and what is wrong with them."""
+        self.answer(self.core.calendars())
+
+
+class OneCalendar(Route):
+    """GET /api/calendars/{name}?from=&to="""
+
+    async def get(self, name: str) -> None:
+        """Sessions from one day to another, instants in UTC."""
+        first, last = wire.day("from", self.query("from")), wire.day("to", self.query("to"))
+        if first and last and first > last:
+            raise wire.invalid("to", "lies before from")
+        if first and last and (last - first).days > LONGEST_CALENDAR_DAYS:
+            raise wire.invalid("to", "is more than ten years after from")
+        self.answer(self.core.calendar(name, first, last))
+
+
+class CalendarOverride(Route):
+    """PUT, DELETE /api/calendars/{name}/overrides/{date}"""
+
+    async def put(self, name: str, date: str) -> None:
+        """Write the user's own word about one day into strategies/calendar_overrides.toml."""
+        body = self.json_body()
+        self.answer(await self.core.override_calendar(name, wire.required_day("date", date), body, by=self.by))
+
+    async def delete(self, name: str, date: str) -> None:
+        """Take the user's word about one day back."""
+        self.answer(await self.core.override_calendar(name, wire.required_day("date", date), None, by=self.by))
