@@ -7,7 +7,9 @@ Points are streamed under the document lock through the page's delivery, never a
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import panel as pn
 from bokeh.models import (
@@ -47,6 +49,16 @@ COLOURS = {
 CLOCK = DatetimeTickFormatter(
     seconds="%H:%M:%S", minsec="%H:%M:%S", minutes="%H:%M", hourmin="%H:%M", hours="%H:%M", days="%d %b", months="%d %b"
 )
+
+
+def offset_of(zone: str) -> float:
+    """Seconds to add for Bokeh, whose axis shows UTC, to show the clock of `zone` (the machine's where it has none)."""
+    try:
+        now = datetime.now(ZoneInfo(zone)) if zone else datetime.now().astimezone()
+    except (ZoneInfoNotFoundError, ValueError):
+        now = datetime.now().astimezone()
+    offset = now.utcoffset()
+    return offset.total_seconds() if offset else 0.0
 
 
 class Trace:
@@ -142,6 +154,7 @@ class UsageCharts:
     """CPU above memory, one shared time axis and one stream."""
 
     def __init__(self, scheme: str = "light") -> None:
+        self._offset_s = 0.0
         self.source = ColumnDataSource({"t": [], "cpu_percent": [], "memory_mb": []})
         self.cpu = Trace(self.source, "cpu_percent", "CPU", "% of a core", tone="cpu")
         self.memory = Trace(self.source, "memory_mb", "Memory", "MiB", tone="memory", x_range=self.cpu.figure.x_range)
@@ -158,14 +171,15 @@ class UsageCharts:
         self.cpu.paint(scheme)
         self.memory.paint(scheme)
 
-    def load(self, usage: Mapping[str, Sequence[Any]], limit: float | None) -> None:
-        """Replace everything by the API's usage answer (gaps are null there and NaN here)."""
+    def load(self, usage: Mapping[str, Sequence[Any]], limit: float | None, zone: str = "") -> None:
+        """Replace everything by the API's usage answer (gaps are null there and NaN here), on the clock of `zone`."""
         nan = float("nan")
+        self._offset_s = offset_of(zone)
         columns = {
             name: [nan if value is None else value for value in usage.get(name) or ()]
             for name in ("cpu_percent", "memory_mb")
         }
-        self.source.data = {"t": [1000 * t for t in usage.get("t") or ()], **columns}
+        self.source.data = {"t": [1000 * (t + self._offset_s) for t in usage.get("t") or ()], **columns}
         self.memory.limit(limit)
 
     def point(self, epoch: float, cpu: float | None, memory: float | None) -> None:
@@ -173,7 +187,7 @@ class UsageCharts:
         nan = float("nan")
         self.source.stream(
             {
-                "t": [1000 * epoch],
+                "t": [1000 * (epoch + self._offset_s)],
                 "cpu_percent": [nan if cpu is None else cpu],
                 "memory_mb": [nan if memory is None else memory],
             },

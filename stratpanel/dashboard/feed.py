@@ -39,8 +39,9 @@ def encode(message: Mapping[str, Any]) -> str:
 def _since(row: Row, now: float) -> float | None:
     if row.get("pid") is None:
         return None
-    if row.get("started"):
-        return datetime.fromisoformat(str(row["started"])).timestamp()
+    started = row.get("started")
+    if started:
+        return float(started) if isinstance(started, int | float) else datetime.fromisoformat(started).timestamp()
     uptime = row.get("uptime_s")
     return None if uptime is None else round(now - float(uptime), 1)
 

@@ -80,7 +80,7 @@ class Overview(pn.viewable.Viewer):
         except StratpanelError as error:
             self._screen.wire.tell("toast", tone="warn", text=f"its history could not be read: {error.message}", id=id_)
         if self._chosen == id_:
-            self._screen.delivery.run(lambda: self.charts.load(usage, limit))
+            self._screen.delivery.run(lambda: self.charts.load(usage, limit, zone))
 
     def _beat(self, now: float) -> None:
         id_ = self._chosen

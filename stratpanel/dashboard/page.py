@@ -17,7 +17,7 @@ from stratpanel.dashboard.wire import Header, Notices
 from stratpanel.model.errors import InvalidValue
 
 FONT = '"Roboto", "Segoe UI", system-ui, sans-serif'
-THEME = {
+THEME: dict[str, dict[str, Any]] = {
     "light": {
         "palette": {
             "primary": {"main": "#0b5cab"},

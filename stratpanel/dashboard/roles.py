@@ -14,9 +14,9 @@ from stratpanel.model.errors import Forbidden, InvalidValue
 RANK = {"viewer": 0, "operator": 1, "admin": 2}
 
 OPERATOR = frozenset(
-    "start stop kill restart reset pause resume panic deploy clear_log patch source add duplicate rollback".split()
+    ["start", "stop", "kill", "restart", "reset", "pause", "resume", "panic", "deploy", "clear_log", "patch", "source", "add", "duplicate", "rollback"]
 )
-ADMIN = frozenset("remove rename promote resume_all secrets".split())
+ADMIN = frozenset(["remove", "rename", "promote", "resume_all", "secrets"])
 
 
 @dataclass(frozen=True)
@@ -66,8 +66,8 @@ def roles_of(workspace: Path) -> dict[str, str]:
 
 
 def person(workspace: Path, name: str, *, holds_token: bool) -> Person:
-    """The role of `name`. Who came with the workspace's own token is admin; a named user not in the table is viewer."""
+    """The role of `name`: the table's; without a table, or with the workspace's own token, admin; else viewer."""
     table = roles_of(workspace)
     if name in table:
         return Person(name, table[name])
-    return Person(name, "admin" if holds_token else "viewer")
+    return Person(name, "admin" if holds_token or not table else "viewer")

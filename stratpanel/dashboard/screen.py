@@ -30,6 +30,9 @@ class Office:
         """End what was started for the pages."""
         self.feed.close()
         self.logs.close()
+        close = getattr(self.source, "close", None)
+        if close is not None:
+            close()
 
 
 class Screen:

@@ -6,8 +6,7 @@ The live mirror and the API client stand behind these two protocols; tests put f
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 Row = Mapping[str, Any]
 Changed = Callable[[set[str], bool], None]
@@ -44,19 +43,19 @@ class Source(Protocol):
         """Call `changed(ids, supervisor)` on the loop after each change; the answer unsubscribes."""
 
 
-@dataclass(frozen=True)
-class StreamItem:
+class StreamItem(NamedTuple):
     """One server-sent event."""
 
     event: str
     id: str
-    data: dict[str, Any]
+    data: Any
 
 
 class Stream(Protocol):
     """An open stream of server-sent events, read in a worker thread, closed from any thread."""
 
-    def __iter__(self) -> Iterator[StreamItem]: ...
+    def __iter__(self) -> Iterator[Any]:
+        """Yield events that have `event`, `id` and `data`."""
 
     def close(self) -> None:
         """End the iteration soon."""

@@ -1,0 +1,92 @@
+"""Decides for each session who it is and what it gets: the dashboard, or a plain page that says why not.
+
+Used by app.py; it is an imported module because an app script's names are cleared when its session ends. The decision is
+made inside the session, so a websocket client that skipped the page meets it too.
+"""
+
+from __future__ import annotations
+
+import hmac
+import logging
+import secrets
+from pathlib import Path
+from typing import Any
+
+import panel as pn
+
+from stratpanel.client.connection import find_workspace
+from stratpanel.dashboard.door import Door, cookies_of
+from stratpanel.dashboard.office import office
+from stratpanel.dashboard.page import page
+from stratpanel.dashboard.roles import Person, person
+from stratpanel.dashboard.screen import Screen
+from stratpanel.model.errors import StratpanelError, Unauthorized
+
+log = logging.getLogger("stratpanel.dashboard")
+
+DOOR: Door | None = None
+"""Set by `stratpanel serve`."""
+
+_BARE_TOKEN: str | None = None
+
+
+def use_door(door: Door | None) -> None:
+    """From now on sessions are those the door let in."""
+    global DOOR
+    DOOR = door
+
+
+def session_page() -> Any:
+    """The page of the current session."""
+    try:
+        workspace = find_workspace()
+        who = _who(workspace)
+        screen = Screen(office(workspace), who, _scheme())
+    except StratpanelError as error:
+        return _sorry(error.message)
+    pn.state.on_session_destroyed(lambda _context: screen.close())
+    warning = (
+        "No token is asked for: every account of this machine that reaches this address can run code as you."
+        if DOOR and DOOR.open_to_all
+        else ""
+    )
+    return page(screen, title=f"stratpanel · {workspace.name}", warning=warning)
+
+
+def _scheme() -> str:
+    return "dark" if cookies_of(pn.state.cookies).get("stratpanel_scheme") == "dark" else "light"
+
+
+def _who(workspace: Path) -> Person:
+    if DOOR is not None:
+        name = DOOR.name_in(cookies_of(pn.state.cookies))
+        if name is None:
+            raise Unauthorized("this browser is not signed in; open the address that `stratpanel serve` printed")
+        return person(workspace, name, holds_token=True)
+    if pn.state.user:
+        return person(workspace, str(pn.state.user), holds_token=False)
+    given = pn.state.session_args.get("token", [b""])[0]
+    if not hmac.compare_digest(given, bare_token().encode()):
+        raise Unauthorized(
+            "this page needs the token that its server printed: add ?token=… to the address, or use `stratpanel serve`"
+        )
+    return person(workspace, "local", holds_token=True)
+
+
+def bare_token() -> str:
+    """The token of a bare `panel serve`, printed once; it stays good while the server runs, since there is no cookie."""
+    global _BARE_TOKEN
+    if _BARE_TOKEN is None:
+        _BARE_TOKEN = secrets.token_urlsafe(24)
+        print(f"stratpanel: open this page with ?token={_BARE_TOKEN} (better: stratpanel serve)", flush=True)
+    return _BARE_TOKEN
+
+
+def _sorry(text: str) -> pn.viewable.Viewable:
+    """A page that says why there is nothing to see; the text stays text."""
+    return pn.Column(
+        pn.pane.Str("stratpanel", styles={"font-size": "22px"}),
+        pn.pane.Str(text, styles={"font-size": "15px", "white-space": "pre-wrap"}),
+        max_width=720,
+        margin=(60, 24),
+    )
