@@ -7,7 +7,7 @@ Read by the store; written for the API and the command line by functions that ke
     date = 2026-12-24
     reason = "exchange circular 123/2026"
 
-    [[session]]                         # exactly these sessions on this day
+    [[open]]                            # exactly these sessions on this day
     calendar = "NSE"
     date = 2027-02-06
     sessions = ["09:15-15:30"]          # a close not after its open is on the next day
@@ -45,8 +45,8 @@ from stratpanel.market.clock import zone
 from stratpanel.market.errors import InvalidCalendar, InvalidTime
 from stratpanel.market.tables import RowReader, Source, Table, readers
 
-Kind = Literal["closed", "session", "hours", "valid", "calendar"]
-KINDS: tuple[Kind, ...] = ("closed", "session", "hours", "valid", "calendar")
+Kind = Literal["closed", "open", "hours", "valid", "calendar"]
+KINDS: tuple[Kind, ...] = ("closed", "open", "hours", "valid", "calendar")
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ def _override(kind: Kind, reader: RowReader) -> Override:
         reader.allow("calendar", "date", "reason")
         row = Row("closed", reason, source="calendar_overrides.toml", origin="override")
         return Override(kind, calendars, reader.date("date"), reason, line, row)
-    if kind == "session":
+    if kind == "open":
         reader.allow("calendar", "date", "sessions", "kind", "reason")
         what = reader.text("kind", default="special")
         if what not in ("special", "partial"):
