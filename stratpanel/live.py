@@ -189,7 +189,7 @@ def _tell_callbacks() -> None:
     for callback in _callbacks:
         try:
             callback(reason)
-        except Exception as error:  # the strategy's own code may raise anything; the others must still be told
+        except Exception as error:  # noqa: BLE001  their code may raise anything; the others must be told
             print(f"on_stop {getattr(callback, '__name__', callback)!r} failed: {error!r}", file=sys.stderr)
 
 

@@ -26,6 +26,7 @@ def _is_controller(config: pytest.Config) -> bool:
     return not hasattr(config, "workerinput")
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
     """Mark the session before workers start, so that all their children inherit the mark."""
     os.environ.pop("STRATPANEL_WORKSPACE", None)

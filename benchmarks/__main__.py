@@ -1,0 +1,40 @@
+"""`python -m benchmarks [NAME …] [--no-keep]`: run all measurements, or those named, and keep them in RESULTS.md."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import pkgutil
+import sys
+from pathlib import Path
+
+from benchmarks.record import keep, machine, table
+
+NOT_MEASUREMENTS = {"__main__", "record", "soak", "workspace"}
+
+
+def names() -> list[str]:
+    """The modules with a `measure()`."""
+    return [m.name for m in pkgutil.iter_modules([str(Path(__file__).parent)]) if m.name not in NOT_MEASUREMENTS]
+
+
+def main() -> int:
+    """Run and print; the exit code only says whether everything could be measured."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(names()))
+    parser.add_argument("--no-keep", action="store_true", help="only print")
+    options = parser.parse_args()
+    unknown = sorted(set(options.names) - set(names()))
+    if unknown:
+        parser.error(f"no such measurement: {', '.join(unknown)}")
+    print(machine())
+    for name in options.names or names():
+        rows = importlib.import_module(f"benchmarks.{name}").measure()
+        print(f"\n## {name}\n\n{table(rows)}", flush=True)
+        if not options.no_keep:
+            keep(name, rows)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
