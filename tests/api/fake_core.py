@@ -14,6 +14,7 @@ from stratpanel.model import schema
 from stratpanel.model.errors import Conflict, InvalidValue, NotFound, PreconditionFailed
 from stratpanel.model.ids import check_new_id
 from stratpanel.model.strategy import Strategy
+from stratpanel.model.values import Schedule
 from stratpanel.supervisor.events import EventLog
 from stratpanel.supervisor.logs import LogReader
 
@@ -95,6 +96,10 @@ class FakeCore:
     def explain(self, id: str, at: datetime | None) -> Json:
         self._known(id)
         return {"run": False, "why": "not scheduled; start it by hand", "until": None, "boundaries": []}
+
+    def explain_schedule(self, schedule: Json, mode: str, at: datetime | None, count: int) -> Json:
+        schema.read(Schedule, schedule, "schedule")
+        return {"run": False, "why": "no window", "until": None, "boundaries": []}
 
     def calendar(self, name: str, from_: date | None, to: date | None) -> list[Json]:
         if name != "NSE":
@@ -287,6 +292,10 @@ class FakeCore:
         self._known(id)
         return {"step_s": step or 1.0, "t": [1.0, 2.0], "cpu_percent": [0.5, None], "memory_mb": [10.0, None],
                 "threads": [1, None], "open_files": [4, None]}  # fmt: skip
+
+    async def clear_log(self, id: str, *, by: str) -> None:
+        await self._act("clear_log", id, by)
+        Path(self.rows[id]["log_path"]).write_text("")
 
     async def past_events(self, since: int | None, limit: int) -> list[Json]:
         return (self.events.since(None) or [])[-limit:]

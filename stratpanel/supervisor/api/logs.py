@@ -171,7 +171,7 @@ def _read(reader: LogReader, cursor: str | None) -> tuple[bytes, str | None]:
 
 
 class LogPageRoute(StrategyRoute):
-    """GET /api/strategies/{id}/logs?lines=&before=&search=&run=&since="""
+    """GET /api/strategies/{id}/logs?lines=&before=&search=&run=&since= · DELETE empties it"""
 
     async def get(self, id: str) -> None:
         """The newest lines, or those before a cursor."""
@@ -189,6 +189,11 @@ class LogPageRoute(StrategyRoute):
         except ValueError as error:  # the reader's word for a cursor that is none
             raise wire.invalid("before", str(error)) from None
         self.answer({"lines": [line_json(line) for line in found.lines], "before": found.before, "after": found.after})
+
+    async def delete(self, id: str) -> None:
+        """Empty the log."""
+        await self.core.clear_log(id, by=self.by)
+        self.answer({"cleared": id})
 
 
 class LogStream(StrategyRoute, Stream):

@@ -40,6 +40,7 @@ def routes(site: Site) -> list[Any]:
         (r"/api/down", whole.Down),
         (r"/api/token", whole.Token),
         (r"/api/week", whole.Week),
+        (r"/api/schedule/explain", whole.ExplainSchedule),
         (r"/api/strategies", strategies.StrategyList),
         (ONE, strategies.OneStrategy),
         (rf"{ONE}/({ACTIONS})", strategies.Action),

@@ -10,9 +10,11 @@ from stratpanel.supervisor.api.access import Role
 from stratpanel.supervisor.api.openapi import document
 from stratpanel.supervisor.api.ports import Json
 from stratpanel.supervisor.api.route import Route
-from stratpanel.supervisor.api.strategies import bool_field, text_field
+from stratpanel.supervisor.api.strategies import bool_field, number_field, object_field, text_field
 
 LONGEST_CALENDAR_DAYS: Final = 3700
+DEFAULT_BOUNDARIES: Final = 10
+MOST_BOUNDARIES: Final = 200
 
 
 class Health(Route):
@@ -97,6 +99,25 @@ class Week(Route):
     async def get(self) -> None:
         """The coming week of all strategies."""
         self.answer(self.core.week())
+
+
+class ExplainSchedule(Route):
+    """POST /api/schedule/explain"""
+
+    roles: ClassVar[dict[str, Role]] = {"POST": Role.VIEWER}
+
+    async def post(self) -> None:
+        """What a schedule that is not saved would mean; changes nothing."""
+        body = self.json_body()
+        schedule = object_field(body, "schedule")
+        if schedule is None:
+            raise wire.invalid("schedule", "is missing")
+        mode = text_field(body, "mode") or "paper"
+        if mode not in ("paper", "live"):
+            raise wire.invalid("mode", "must be live or paper")
+        count = number_field(body, "count") or DEFAULT_BOUNDARIES
+        at = wire.instant("at", text_field(body, "at"))
+        self.answer(self.core.explain_schedule(schedule, mode, at, min(count, MOST_BOUNDARIES)))
 
 
 class Calendars(Route):

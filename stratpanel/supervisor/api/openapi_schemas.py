@@ -1,0 +1,172 @@
+"""The schemas of the OpenAPI document: what the model knows comes from the Param classes, the rest from CONTRACTS.
+
+Used by openapi.py only. An answer may always have more fields than are listed: contracts grow by addition.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from stratpanel.model import schema
+from stratpanel.model.ids import ID_PATTERN
+from stratpanel.model.states import State
+from stratpanel.model.strategy import Strategy
+
+REFS: Final = "#/components/schemas/"
+
+Schema = dict[str, Any]
+
+TIME: Final[Schema] = {"type": "string", "format": "date-time"}
+TEXT: Final[Schema] = {"type": "string"}
+WHOLE: Final[Schema] = {"type": "integer"}
+NUMBER: Final[Schema] = {"type": "number"}
+TRUTH: Final[Schema] = {"type": "boolean"}
+ANY_OBJECT: Final[Schema] = {"type": "object"}
+
+
+def ref(name: str) -> Schema:
+    """A reference to a schema of this document."""
+    return {"$ref": REFS + name}
+
+
+def or_null(found: Schema) -> Schema:
+    """The same, or null for unknown."""
+    kind = found.get("type")
+    return {**found, "type": [kind, "null"]} if isinstance(kind, str) else {"anyOf": [found, {"type": "null"}]}
+
+
+def list_of(items: Schema) -> Schema:
+    """An array."""
+    return {"type": "array", "items": items}
+
+
+def an_object(optional: tuple[str, ...] = (), **properties: Schema) -> Schema:
+    """An object that has all the properties but the optional ones; a trailing underscore is not part of a name."""
+    named = {name.rstrip("_"): value for name, value in properties.items()}
+    return {"type": "object", "properties": named, "required": [name for name in named if name not in optional]}
+
+
+def status_fields() -> Schema:
+    """A strategy's status as in `status --json`."""
+    found = an_object(
+        optional=("started",),
+        id=TEXT,
+        name=TEXT,
+        state={"type": "string", "enum": [str(state) for state in State]},
+        why=or_null(TEXT),
+        pid=or_null(WHOLE),
+        runner_pid=or_null(WHOLE),
+        run_id=or_null(TEXT),
+        version=or_null(WHOLE),
+        mode={"type": "string", "enum": ["paper", "live"]},
+        hold={"type": "string", "enum": ["none", "stopped", "started", "paused", "panic"]},
+        uptime_s=or_null(NUMBER),
+        cpu_percent=or_null(NUMBER),
+        memory_mb=or_null(NUMBER),
+        exit_code=or_null({"type": "integer", "minimum": 0, "maximum": 255}),
+        signal=or_null(TEXT),
+        restarts=WHOLE,
+        next_start=or_null(TIME),
+        next_stop=or_null(TIME),
+        log_path=TEXT,
+        started=or_null(TIME),
+    )
+    return {**found, "description": "status fields; pid, uptime_s, cpu_percent, memory_mb are null unless it is alive"}
+
+
+def schemas() -> dict[str, Schema]:
+    """All named schemas."""
+    config = schema.json_schema(Strategy, schema.is_config, refs=REFS)
+    config["title"] = "StrategyConfig"
+    change = dict(config)
+    change["properties"] = {name: or_null(part) for name, part in config["properties"].items()}
+    nested = schema.components([Strategy], REFS)
+    nested.pop("Strategy", None)
+    status = status_fields()
+    with_config = an_object(config=ref("StrategyConfig"))
+    return {
+        **nested,
+        "StrategyConfig": config,
+        "StrategyChange": {**change, "title": "StrategyChange", "description": "RFC 7396: null resets a field"},
+        "StrategyStatus": status,
+        "Strategy": {"allOf": [ref("StrategyStatus"), with_config]},
+        "StrategyList": an_object(strategies=list_of(ref("StrategyStatus"))),
+        "ActionResult": an_object(
+            optional=("warnings",), changed=TRUTH, strategy=ref("StrategyStatus"), warnings=list_of(TEXT)
+        ),
+        "Supervisor": an_object(
+            pid=WHOLE,
+            launcher_pid=or_null(WHOLE),
+            started=TIME,
+            version=TEXT,
+            url=or_null(TEXT),
+            state={"type": "string", "enum": ["running", "paused", "degraded"]},
+            why=or_null(TEXT),
+        ),
+        "LogPage": an_object(
+            optional=("after",),
+            lines=list_of(an_object(time=or_null(TIME), text=TEXT, run_id=or_null(TEXT), cursor=TEXT)),
+            before=or_null(TEXT),
+            after=or_null(TEXT),
+        ),
+        "Usage": an_object(
+            step_s=NUMBER,
+            t=list_of(NUMBER),
+            cpu_percent=list_of(or_null(NUMBER)),
+            memory_mb=list_of(or_null(NUMBER)),
+            threads=list_of(or_null(NUMBER)),
+            open_files=list_of(or_null(NUMBER)),
+        ),
+        "ScheduleQuestion": {
+            "type": "object",
+            "properties": {
+                "schedule": ref("Schedule"),
+                "mode": {"enum": ["paper", "live"]},
+                "at": or_null(TIME),
+                "count": {"type": "integer", "minimum": 1, "maximum": 200},
+            },
+            "required": ["schedule"],
+        },
+        "Explanation": an_object(
+            run=or_null(TRUTH),
+            why=TEXT,
+            until=or_null(TIME),
+            boundaries=list_of(an_object(at=TIME, action={"type": "string", "enum": ["start", "stop"]}, rule=TEXT)),
+        ),
+        "Sessions": list_of(
+            an_object(date={"type": "string", "format": "date"}, open=TIME, close=TIME, kind=TEXT, why=TEXT)
+        ),
+        "Event": an_object(
+            optional=("seq",),
+            seq=WHOLE,
+            time=TIME,
+            type=TEXT,
+            id=or_null(TEXT),
+            by=TEXT,
+            message=TEXT,
+            status=or_null(TEXT),
+            exit_code=or_null(WHOLE),
+            strategy=or_null(ANY_OBJECT),
+        ),
+        "Error": an_object(
+            optional=("fields",),
+            status={"type": "string", "const": "error"},
+            error_code=TEXT,
+            message=TEXT,
+            fields={"type": "object", "additionalProperties": TEXT},
+        ),
+        "StartRequest": {
+            "type": "object",
+            "properties": {
+                "params": or_null(ANY_OBJECT),
+                "args": or_null(list_of(TEXT)),
+                "deploy": or_null(TRUTH),
+            },
+        },
+        "NewStrategy": {
+            "type": "object",
+            "properties": {"id": {"type": "string", "pattern": ID_PATTERN}, "path": TEXT, "source": TEXT},
+            "required": ["id"],
+            "oneOf": [{"required": ["path"]}, {"required": ["source"]}],
+        },
+    }
