@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Iterable
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import param
 
@@ -20,6 +20,7 @@ from stratpanel.model.values import Model, Values
 
 M = TypeVar("M", bound=Model)
 Errors = dict[str, str]
+Form = Literal["whole", "patch", "answer"]
 _MOST_ERRORS = 100
 _NAME_LONGEST = 200
 
@@ -314,49 +315,71 @@ def _note(errors: Errors, path: str, problem: str) -> None:
 
 
 def json_schema(
-    cls: type[Model], which: Callable[[Any], bool] = _any, *, refs: str = "#/$defs/", strict: bool = True
+    cls: type[Model], which: Callable[[Any], bool] = _any, *, refs: str = "#/$defs/", form: Form = "whole"
 ) -> dict[str, Any]:
-    """Return the JSON Schema of an object of `cls`; nested classes are `$ref`s below `refs`, see `components()`."""
-    properties = {name: field_schema(parameter, refs) for name, parameter in fields(cls, which).items()}
-    found: dict[str, Any] = {"title": cls.__name__, "type": "object", "properties": properties}
+    """Return the JSON Schema of an object of `cls`; nested classes are `$ref`s below `refs`, see `components()`.
+
+    `form` is "whole" for a configuration, "patch" for a merge patch of it (every field also null, nested objects
+    patches themselves), "answer" for what the API says, which may gain fields.
+    """
+    properties = {name: field_schema(parameter, refs, form) for name, parameter in fields(cls, which).items()}
+    found: dict[str, Any] = {"title": _title(cls, form), "type": "object", "properties": properties}
     if cls.__doc__:
         found["description"] = cls.__doc__.strip().partition("\n")[0]
-    if strict:
+    if form != "answer":
         found["additionalProperties"] = False
+    elif always := getattr(cls, "always", ()):
+        found["required"] = list(always)
     return found
 
 
-def components(classes: Iterable[type[Model]], refs: str) -> dict[str, Any]:
-    """Return the schemas of `classes` and of all they hold, by name."""
+def _title(cls: type[Model], form: Form) -> str:
+    return cls.__name__ + ("Patch" if form == "patch" else "")
+
+
+def components(classes: Iterable[type[Model]], refs: str, form: Form = "whole") -> dict[str, Any]:
+    """Return the schemas of `classes` and of all they hold, by class name; those of patches end in "Patch"."""
     found: dict[str, Any] = {}
     waiting = list(classes)
     while waiting:
         cls = waiting.pop()
-        if cls.__name__ in found:
+        name = _title(cls, form)
+        if name in found:
             continue
-        found[cls.__name__] = json_schema(cls, refs=refs)
+        found[name] = json_schema(cls, refs=refs, form=form)
         for parameter in fields(cls).values():
-            inner = parameter.item_type if isinstance(parameter, Values) else _nested(parameter)
+            inner = _nested(parameter)
+            if inner is None and isinstance(parameter, Values) and form != "patch":  # a patch replaces lists whole
+                inner = parameter.item_type
             if inner is not None:
                 waiting.append(inner)
     return dict(sorted(found.items()))
 
 
-def field_schema(parameter: Any, refs: str) -> dict[str, Any]:
+def field_schema(parameter: Any, refs: str = "#/$defs/", form: Form = "whole") -> dict[str, Any]:
     """Return the JSON Schema of one parameter: type, bounds, pattern, default, description, readOnly."""
-    found = _type_schema(parameter, refs)
-    if parameter.allow_None:
-        if isinstance(found.get("type"), str) and "enum" not in found:
-            found["type"] = [found["type"], "null"]
-        else:
-            found = {"anyOf": [found, {"type": "null"}]}
+    nested = _nested(parameter)
+    if form == "patch" and nested is not None:
+        found: dict[str, Any] = {"$ref": refs + _title(nested, form)}
+    else:
+        found = _type_schema(parameter, refs)
+    if form == "patch" and found.get("additionalProperties", True) is not True:
+        found["additionalProperties"] = _or_null(found["additionalProperties"])
+    if parameter.allow_None or form == "patch":
+        found = _or_null(found)
     if parameter.doc:
         found["description"] = parameter.doc
     if is_reported(parameter):
         found["readOnly"] = True
-    else:
+    elif form == "whole":
         found["default"] = value_to_json(parameter, parameter.default)
     return found
+
+
+def _or_null(found: dict[str, Any]) -> dict[str, Any]:
+    if isinstance(found.get("type"), str) and "enum" not in found:
+        return {**found, "type": [found["type"], "null"]}
+    return {"anyOf": [found, {"type": "null"}]}
 
 
 def _type_schema(parameter: Any, refs: str) -> dict[str, Any]:
