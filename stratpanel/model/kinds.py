@@ -379,13 +379,3 @@ class IdOrCommand(param.Parameter):
             "maxItems": 1000,
         }
         return {"anyOf": [{"type": "string", "pattern": ID_PATTERN}, command]}
-
-
-class Series(param.List):
-    """Numbers over time, null for a gap; only in answers."""
-
-    __slots__: list[str] = []
-
-    def json_schema(self) -> dict[str, Any]:
-        """The JSON Schema of one value."""
-        return {"type": "array", "items": {"type": ["number", "null"]}}
