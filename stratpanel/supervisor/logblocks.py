@@ -68,7 +68,9 @@ class Times:
         if not self._offsets or not self._offsets[0] <= offset < self._until:
             self._load(offset)
         index = bisect_right(self._offsets, offset) - 1
-        return (self._ns[index] or None) if index >= 0 else None
+        while index >= 0 and not self._ns[index]:  # zeroes, after a power failure
+            index -= 1
+        return self._ns[index] if index >= 0 else None
 
     def refresh(self) -> None:
         """The file grew: take in the records that came since. The last known one may have been replaced."""

@@ -123,6 +123,9 @@ class LogReader:
         wanted = _Wanted(search, *self._span(run, since))
         file, end = self._start_backwards(before)
         after = str(Cursor(file.birth, end, exact=True)) if file is not None and before is None else None
+        if file is not None and n <= 0:
+            file.close()
+            return Page([], after, after)
         lines: list[Line] = []
         newest = True
         while file is not None:
