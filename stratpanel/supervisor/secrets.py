@@ -1,0 +1,264 @@
+"""`secrets.toml`: what strategies need and nobody else may read, in a paper and a live set.
+
+Read again at every start of a strategy, so a rotated key needs no reload. A file that others can read is refused with
+the command that mends it. Every value ever read is masked in whatever leaves the supervisor; no message here holds one.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import stat
+import subprocess
+import sys
+import threading
+import urllib.parse
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
+
+from stratpanel.model.errors import Conflict, Forbidden, InvalidValue
+from stratpanel.supervisor.toml_text import TomlFile, nearest_name
+
+FILE_NAME = "secrets.toml"
+MODES = ("paper", "live")
+NOTIFY = "notify"  # names for addresses that [on_event] notify refers to
+KEYRING = "keyring:"
+KEYRING_SECONDS = 10.0  # a locked key store may wait for a person
+MASK = "***"
+SHORTEST_MASKED = 4  # masking "1" would garble every number
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
+
+T = TypeVar("T")
+
+TEMPLATE = """\
+# Secrets of this workspace; only you may read this file (chmod 600). It is read at every start of a strategy.
+# Strategies in paper mode get the first set as environment variables, those in live mode the second.
+# "keyring:SERVICE/NAME" takes the value from the system's key store (pip install 'stratpanel[keyring]').
+
+[paper]
+# OPENALGO_APIKEY = "..."
+
+[live]
+# OPENALGO_APIKEY = "keyring:openalgo/live"
+
+# For one strategy only: a table with its id.
+# [live.ema]
+# BROKER_TOKEN = "..."
+
+# Addresses that stratpanel.toml refers to by name: [on_event] notify = ["phone"]
+[notify]
+# phone = "tgram://BOT_TOKEN/CHAT_ID"
+"""
+
+
+@dataclass(frozen=True)
+class SecretSets:
+    """What the file says, key store references not yet resolved."""
+
+    common: dict[str, dict[str, str]] = field(default_factory=dict)  # mode → name → value
+    own: dict[tuple[str, str], dict[str, str]] = field(default_factory=dict)  # (mode, strategy id) → name → value
+    notify: dict[str, str] = field(default_factory=dict)
+
+    def values(self) -> set[str]:
+        """Every value in the file, references left out."""
+        tables = [*self.common.values(), *self.own.values(), self.notify]
+        return {value for table in tables for value in table.values() if not value.startswith(KEYRING)}
+
+
+class Secrets:
+    """The secrets of one workspace. Reading uses the disk and perhaps the key store: call it in a worker thread."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lock = threading.Lock()
+        self._known: set[str] = set()
+        self._pattern: re.Pattern[str] | None = None
+
+    def for_run(self, mode: str, id: str) -> dict[str, str]:
+        """The variables of a start in this mode: the set's own, then those under the strategy's id.
+
+        Raises Forbidden SECRETS_READABLE (with the chmod), InvalidValue SECRETS_INVALID or TOML_SYNTAX (line and
+        field), Conflict KEYRING_FAILED.
+        """
+        sets = self.read()
+        return self._resolve({**sets.common.get(mode, {}), **sets.own.get((mode, id), {})}, mode)
+
+    def notify_address(self, name: str) -> str:
+        """The address called `name`; a full address (with ://) is returned as it is, and masked from now on."""
+        if "://" in name:
+            self.remember(name)
+            return name
+        addresses = self.read().notify
+        if name not in addresses:
+            raise InvalidValue(
+                f'{FILE_NAME} has no address "{name}" under [notify]{nearest_name(name, addresses)}',
+                code="SECRETS_INVALID",
+            )
+        return self._resolve({name: addresses[name]}, NOTIFY)[name]
+
+    def read(self) -> SecretSets:
+        """The file, checked; empty sets when there is none. All its values are masked from now on."""
+        try:
+            file = TomlFile(self.path, self._private_text())
+        except FileNotFoundError:
+            return SecretSets()
+        sets = _parse(file)
+        self.remember(*sets.values())
+        file.raise_problems("SECRETS_INVALID")
+        return sets
+
+    def _private_text(self) -> str:
+        """The text, if nobody else can read it. The open file is looked at, so a swap in between cannot cheat."""
+        try:
+            with open(self.path, "rb") as opened:
+                status = os.fstat(opened.fileno())
+                if os.name == "posix":
+                    self._require_private(status)
+                return opened.read().decode("utf-8-sig")
+        except (PermissionError, IsADirectoryError) as error:
+            raise Forbidden(
+                f"cannot read {self.path}: {error.strerror}; it must be a file of yours (chown, chmod 600)",
+                code="SECRETS_READABLE",
+            ) from error
+        except UnicodeDecodeError:
+            raise InvalidValue(f"{self.path} is not UTF-8; save it as UTF-8", code="TOML_SYNTAX") from None
+
+    def _require_private(self, status: os.stat_result) -> None:
+        mode = stat.S_IMODE(status.st_mode)
+        if mode & 0o077:
+            raise Forbidden(
+                f"{FILE_NAME} can be read by others (mode {mode:04o}); run: chmod 600 {self.path}",
+                code="SECRETS_READABLE",
+            )
+        if status.st_uid not in (os.geteuid(), 0):
+            raise Forbidden(
+                f"{FILE_NAME} belongs to another user (uid {status.st_uid}); run: chown {os.geteuid()} {self.path}",
+                code="SECRETS_READABLE",
+            )
+
+    def _resolve(self, values: Mapping[str, str], table: str) -> dict[str, str]:
+        references = {name: value[len(KEYRING) :] for name, value in values.items() if value.startswith(KEYRING)}
+        if not references:
+            return dict(values)
+        found = _from_keyring(references, table)
+        self.remember(*found.values())
+        return {**values, **found}
+
+    # -- masking: fast, any thread
+
+    def remember(self, *values: str) -> None:
+        """Mask these from now on, in every form they may leave in: as they are, in JSON, in an address."""
+        forms = set()
+        for value in values:
+            for part in {value, *value.splitlines()}:
+                if len(part.strip()) >= SHORTEST_MASKED:
+                    forms |= {part, json.dumps(part)[1:-1], json.dumps(part, ensure_ascii=False)[1:-1]}
+                    forms.add(urllib.parse.quote(part, safe=""))
+        with self._lock:
+            if forms <= self._known:
+                return
+            self._known |= forms
+            longest_first = sorted(self._known, key=len, reverse=True)
+            self._pattern = re.compile("|".join(map(re.escape, longest_first)))
+
+    def mask(self, text: str) -> str:
+        """`text` with every known secret replaced by ***."""
+        pattern = self._pattern
+        return text if pattern is None else pattern.sub(MASK, text)
+
+    def mask_json(self, value: T) -> T:
+        """The same for every text inside a JSON value; keys stay."""
+        if self._pattern is None:
+            return value
+        masked: object = value
+        if isinstance(value, str):
+            masked = self.mask(value)
+        elif isinstance(value, Mapping):
+            masked = {key: self.mask_json(item) for key, item in value.items()}
+        elif isinstance(value, (list, tuple)):
+            masked = [self.mask_json(item) for item in value]
+        return masked  # type: ignore[return-value]  # the same kind of JSON value
+
+
+def _parse(file: TomlFile) -> SecretSets:
+    sets = SecretSets()
+    for table_name, table in file.data.items():
+        if table_name not in (*MODES, NOTIFY):
+            file.complain(table_name, says=f"no set is called that{nearest_name(table_name, (*MODES, NOTIFY))}")
+        elif not isinstance(table, dict):
+            file.complain(table_name, says=f"must be a table, written as [{table_name}]")
+        elif table_name == NOTIFY:
+            sets.notify.update(_texts(file, table, table_name, variables=False))
+        else:
+            plain = {name: value for name, value in table.items() if not isinstance(value, dict)}
+            sets.common[table_name] = _texts(file, plain, table_name, variables=True)
+            for id, own in table.items():
+                if isinstance(own, dict):
+                    sets.own[table_name, id] = _texts(file, own, table_name, id, variables=True)
+    return sets
+
+
+def _texts(file: TomlFile, table: Mapping[str, object], *field: str, variables: bool) -> dict[str, str]:
+    texts: dict[str, str] = {}
+    for name, value in table.items():
+        if variables and not _VARIABLE.match(name):
+            file.complain(*field, name, says="is not a variable name; use letters, digits and _")
+        elif not isinstance(value, str) or "\0" in value:
+            file.complain(*field, name, says="must be a text in double quotes")
+        elif value.startswith(KEYRING) and not value[len(KEYRING) :].partition("/")[2]:
+            file.complain(*field, name, says='a key store reference is written "keyring:SERVICE/NAME"')
+        else:
+            texts[name] = value
+    return texts
+
+
+_KEYRING_PROGRAM = """
+import json, sys
+try:
+    import keyring
+except ImportError:
+    print(json.dumps({"error": "the keyring package is not installed; run: pip install 'stratpanel[keyring]'"}))
+    sys.exit()
+found = {}
+for name, place in json.load(sys.stdin).items():
+    service, _, user = place.partition("/")
+    try:
+        value = keyring.get_password(service, user)
+    except Exception as error:
+        print(json.dumps({"error": "the key store answers: " + type(error).__name__ + ": " + str(error)}))
+        sys.exit()
+    if value is None:
+        print(json.dumps({"error": "the key store has no " + place + "; run: keyring set " + service + " " + user}))
+        sys.exit()
+    found[name] = value
+print(json.dumps({"found": found}))
+"""
+
+
+def _from_keyring(references: Mapping[str, str], table: str) -> dict[str, str]:
+    """Ask the key store in a child process: back ends load D-Bus libraries and may hang until a person unlocks them."""
+
+    def failed(why: str) -> Conflict:
+        names = ", ".join(f"{table}.{name}" for name in sorted(references))
+        return Conflict(f"cannot read {names} of {FILE_NAME}: {why}", code="KEYRING_FAILED")
+
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", _KEYRING_PROGRAM],
+            input=json.dumps(references),
+            capture_output=True,
+            text=True,
+            timeout=KEYRING_SECONDS,
+            check=False,
+        )
+        answer = json.loads(done.stdout)
+    except subprocess.TimeoutExpired:
+        raise failed(f"the key store did not answer within {KEYRING_SECONDS:g} s; unlock it") from None
+    except (OSError, ValueError) as error:
+        raise failed(f"asking the key store failed ({error}); try `keyring --list-backends`") from error
+    if "error" in answer:
+        raise failed(answer["error"])
+    return {str(name): str(value) for name, value in answer["found"].items()}
