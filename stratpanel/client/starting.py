@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 LOOK_EVERY_S: Final = 0.02
 NUDGE_EVERY_S: Final = 3.0
+OLD_REFUSAL_S: Final = 2.0
 
 
 def start_supervisor(api: Api, *, implicit: bool, timeout: float) -> None:
@@ -28,19 +29,16 @@ def start_supervisor(api: Api, *, implicit: bool, timeout: float) -> None:
     from stratpanel.process import wake
 
     runtime = runtime_of(api.workspace)
-    foreign = wake.foreign_owner(runtime)
-    if foreign:
-        raise NoSupervisor(
-            f"{api.workspace} is run by the host {foreign}; use it there, or if that host is gone:"
-            " `stratpanel up --takeover`",
-            code="FOREIGN_HOST",
-        )
     began = time.time()
     try:
+        wake.refuse_foreign(runtime)
         wake.make_wanted(runtime, api.by)
         wake.start_launcher(runtime)
-    except (ProcessError, OSError) as error:
-        raise NoSupervisor(f"cannot start a supervisor for {api.workspace}: {error}") from error
+    except ProcessError as error:
+        raise NoSupervisor(error.message, code=error.code) from error
+    except OSError as error:
+        why = (error.strerror or str(error)).lower()
+        raise NoSupervisor(f"cannot start a supervisor for {api.workspace}: {why} ({error.filename})") from error
     _await_answer(api, runtime, began, timeout)
 
 
@@ -50,7 +48,7 @@ def _await_answer(api: Api, runtime: Runtime, began: float, timeout: float) -> N
     while not api.reachable():
         why = refusal(runtime, since=began)
         if why:
-            raise NoSupervisor(f"the supervisor of {api.workspace} refuses to start: {why}")
+            raise NoSupervisor(why, code="REFUSED")
         now = time.monotonic()
         if now > deadline:
             raise NoSupervisor(
@@ -63,16 +61,22 @@ def _await_answer(api: Api, runtime: Runtime, began: float, timeout: float) -> N
 
 
 def refusal(runtime: Runtime, since: float) -> str:
-    """What the supervisor wrote when it refused to start after `since` (epoch seconds); "" if it did not."""
+    """What the supervisor wrote when it refused to start; "" if it did not.
+
+    An older refusal than `since` (epoch seconds) counts only when nobody has tried again for a moment: the launcher
+    waits for the registry to change.
+    """
     import json
 
+    path = runtime.root / "refused.json"
     try:
-        record = json.loads((runtime.root / "refused.json").read_bytes())
-    except (OSError, ValueError):  # not refused, or being written
+        written = path.stat().st_mtime
+        record = json.loads(path.read_bytes())
+    except (OSError, ValueError):  # not refused
         return ""
-    if not isinstance(record, dict) or float(record.get("at_s") or since) < since - 1:
+    if written < since and time.time() - since < OLD_REFUSAL_S:
         return ""
-    return str(record.get("message", ""))
+    return str(record.get("message", "")) if isinstance(record, dict) else ""
 
 
 def revive(runtime: Runtime) -> bool:

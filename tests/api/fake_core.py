@@ -229,6 +229,16 @@ class FakeCore:
         self.tell({new})
         return self.status(new)
 
+    async def rename(self, id: str, new: str, *, by: str) -> Json:
+        check_new_id(new, self.rows)
+        await self.remove(id, by=by)
+        self._register(new)
+        self.tell({new}, {id})
+        return self.status(new)
+
+    async def duplicate(self, id: str, new: str, *, by: str) -> Json:
+        return await self.add(new, by=by, source=await self.source(id))
+
     async def remove(self, id: str, *, by: str) -> None:
         if self.rows[self._known(id)]["state"] not in ("stopped", "exited", "fatal"):
             raise Conflict(f"{id} is running; stop it first", code="STRATEGY_RUNNING")

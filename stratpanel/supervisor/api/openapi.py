@@ -186,6 +186,7 @@ def _strategy_paths() -> Part:
         "type": "object",
         "properties": {"mode": {"enum": ["paper", "live"]}, "version": {"type": "integer", "minimum": 1}},
     }
+    new_id = an_object(id={"type": "string", "pattern": ID_PATTERN})
     rollback = an_object(n={"type": "integer", "minimum": 1, "maximum": 999_999_999})
     return {
         "/api/strategies": {
@@ -204,6 +205,10 @@ def _strategy_paths() -> Part:
         f"{STRATEGY}/reset": {"post": _action("clear fatal or lost")},
         f"{STRATEGY}/pause": {"post": _action("let nothing start it by itself", WHY)},
         f"{STRATEGY}/resume": {"post": _action("give it back to its schedule")},
+        f"{STRATEGY}/rename": {"post": _do("give it another id", ref("Strategy"), new_id, required=True)},
+        f"{STRATEGY}/duplicate": {
+            "post": _do("make another one like it", ref("Strategy"), new_id, required=True, status="201")
+        },
         f"{STRATEGY}/deploy": {"post": _do("make the working copy the next version", ref("ActionResult"))},
         f"{STRATEGY}/rollback": {"post": _do("go back to a version", ref("ActionResult"), rollback, required=True)},
         f"{STRATEGY}/promote": {"post": _do("let a version trade live", ref("ActionResult"), promote)},

@@ -9,7 +9,6 @@ from typing import Any, Final
 
 from stratpanel.model import schema
 from stratpanel.model.ids import ID_PATTERN
-from stratpanel.model.states import State
 from stratpanel.model.strategy import Strategy
 
 REFS: Final = "#/components/schemas/"
@@ -46,31 +45,18 @@ def an_object(optional: tuple[str, ...] = (), **properties: Schema) -> Schema:
     return {"type": "object", "properties": named, "required": [name for name in named if name not in optional]}
 
 
+STATUS_FIELDS: Final = (
+    "id", "name", "state", "why", "pid", "runner_pid", "run_id", "version", "mode", "hold", "uptime_s", "cpu_percent",
+    "memory_mb", "exit_code", "signal", "restarts", "next_start", "next_stop", "log_path",
+)  # fmt: skip
+
+
 def status_fields() -> Schema:
     """A strategy's status as in `status --json`."""
-    found = an_object(
-        optional=("started",),
-        id=TEXT,
-        name=TEXT,
-        state={"type": "string", "enum": [str(state) for state in State]},
-        why=or_null(TEXT),
-        pid=or_null(WHOLE),
-        runner_pid=or_null(WHOLE),
-        run_id=or_null(TEXT),
-        version=or_null(WHOLE),
-        mode={"type": "string", "enum": ["paper", "live"]},
-        hold={"type": "string", "enum": ["none", "stopped", "started", "paused", "panic"]},
-        uptime_s=or_null(NUMBER),
-        cpu_percent=or_null(NUMBER),
-        memory_mb=or_null(NUMBER),
-        exit_code=or_null({"type": "integer", "minimum": 0, "maximum": 255}),
-        signal=or_null(TEXT),
-        restarts=WHOLE,
-        next_start=or_null(TIME),
-        next_stop=or_null(TIME),
-        log_path=TEXT,
-        started=or_null(TIME),
-    )
+    of_model = schema.fields(Strategy)
+    properties = {name: schema.field_schema(of_model[name], REFS, "answer") for name in STATUS_FIELDS}
+    properties["hold"] = {"type": "string", "enum": list(of_model["hold"].class_.param.kind.objects)}
+    found = {"type": "object", "properties": properties, "required": list(STATUS_FIELDS)}
     return {**found, "description": "status fields; pid, uptime_s, cpu_percent, memory_mb are null unless it is alive"}
 
 
@@ -78,10 +64,10 @@ def schemas() -> dict[str, Schema]:
     """All named schemas."""
     config = schema.json_schema(Strategy, schema.is_config, refs=REFS)
     config["title"] = "StrategyConfig"
-    change = dict(config)
-    change["properties"] = {name: or_null(part) for name, part in config["properties"].items()}
-    nested = schema.components([Strategy], REFS)
-    nested.pop("Strategy", None)
+    change = schema.json_schema(Strategy, schema.is_config, refs=REFS, form="patch")
+    nested = {**schema.components([Strategy], REFS), **schema.components([Strategy], REFS, "patch")}
+    for whole in ("Strategy", "StrategyPatch"):
+        nested.pop(whole, None)
     status = status_fields()
     with_config = an_object(config=ref("StrategyConfig"))
     return {

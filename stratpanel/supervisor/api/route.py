@@ -63,6 +63,7 @@ class Route(RequestHandler):
         self.site = site
         self._body = bytearray()
         self._body_too_large = False
+        self._refusal: StratpanelError | HTTPError | None = None
 
     @property
     def core(self) -> Core:
@@ -76,7 +77,26 @@ class Route(RequestHandler):
         return "".join(char for char in given if char.isprintable())[:64].strip() or "api"
 
     async def prepare(self) -> None:
-        """Refuse strangers, lesser roles and large bodies before a byte of the body is read."""
+        """Check the request before its body; a refusal is answered when the body has been read and thrown away.
+
+        An answer before the end of the body closes the connection over unread bytes, which resets it: most callers
+        would see a broken pipe in place of the reason.
+        """
+        try:
+            await self.check()
+        except (StratpanelError, HTTPError) as refusal:
+            headers = self.request.headers
+            if headers.get("Expect") or not ("Content-Length" in headers or "Transfer-Encoding" in headers):
+                raise
+            self._refusal = refusal
+            setattr(self, (self.request.method or "").lower(), self._refuse)
+
+    async def _refuse(self, *_: str) -> None:
+        assert self._refusal is not None
+        raise self._refusal
+
+    async def check(self) -> None:
+        """Refuse strangers, lesser roles and bodies that say they are too large."""
         require_loopback_name(self.request.headers.get("Host"))
         role = self.site.tokens.role_of(self.request.headers.get("Authorization"))
         self.role = narrowed(role, self.request.headers.get("X-Stratpanel-Role"))
@@ -91,8 +111,8 @@ class Route(RequestHandler):
             raise self._too_large()
 
     def data_received(self, chunk: bytes) -> None:
-        """Collect the body; past the limit it is read and thrown away, so that the caller gets to see the answer."""
-        if self._body_too_large:
+        """Collect the body, as far as it is wanted."""
+        if self._body_too_large or self._refusal is not None:
             return
         self._body += chunk
         if len(self._body) > self.body_limit:
@@ -194,7 +214,7 @@ class MethodNotAllowed(StratpanelError):
 class NoSuchPath(Route):
     """Everything that is not in the routing table."""
 
-    async def prepare(self) -> None:
+    async def check(self) -> None:
         """A stranger is told nothing, not even that a path does not exist."""
         require_loopback_name(self.request.headers.get("Host"))
         self.site.tokens.role_of(self.request.headers.get("Authorization"))

@@ -44,6 +44,7 @@ def routes(site: Site) -> list[Any]:
         (r"/api/strategies", strategies.StrategyList),
         (ONE, strategies.OneStrategy),
         (rf"{ONE}/({ACTIONS})", strategies.Action),
+        (rf"{ONE}/(rename|duplicate)", strategies.Copy),
         (rf"{ONE}/(deploy|rollback|promote)", code.Release),
         (rf"{ONE}/source", code.Source),
         (rf"{ONE}/versions", code.Versions),

@@ -37,9 +37,9 @@ def quoted(etag: str) -> str:
 class StrategyRoute(Route):
     """A route under /api/strategies/{id}: an id that cannot exist never reaches the core."""
 
-    async def prepare(self) -> None:
+    async def check(self) -> None:
         """See Route; then the id."""
-        await super().prepare()
+        await super().check()
         id = self.path_args[0]
         if id_problem(id):
             raise no_strategy(id)
@@ -56,13 +56,13 @@ class StrategyList(Route):
 
     uploads: ClassVar[asyncio.Semaphore] = asyncio.Semaphore(UPLOADS_AT_ONCE)
 
-    async def prepare(self) -> None:
+    async def check(self) -> None:
         """A multipart body may be large, but only a few at a time."""
         self._uploading = False
         multipart = self.request.headers.get("Content-Type", "").lower().startswith("multipart/form-data")
         if multipart and self.request.method == "POST":
             self.body_limit = UPLOAD_LIMIT + MULTIPART_MARGIN
-        await super().prepare()
+        await super().check()
         if self.body_limit > JSON_LIMIT:
             await self.uploads.acquire()
             self._uploading = True
@@ -154,6 +154,23 @@ class OneStrategy(StrategyRoute):
         """Take the strategy out of the registry; its files stay."""
         await self.core.remove(id, by=self.by)
         self.answer({"removed": id})
+
+
+class Copy(StrategyRoute):
+    """POST /api/strategies/{id}/rename|duplicate"""
+
+    async def post(self, id: str, action: str) -> None:
+        """Give it another id, or make another one like it; answers with the new one."""
+        new = text_field(self.json_body(), "id")
+        if new is None:
+            raise wire.invalid("id", "is missing")
+        check_id(new)
+        if action == "rename":
+            status = await self.core.rename(id, new, by=self.by)
+        else:
+            status = await self.core.duplicate(id, new, by=self.by)
+        self.set_header("ETag", quoted(self.core.etag(status["id"])))
+        self.answer({**status, "config": self.core.config(status["id"])}, 200 if action == "rename" else 201)
 
 
 class Action(StrategyRoute):
