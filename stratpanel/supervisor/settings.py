@@ -19,25 +19,15 @@ from stratpanel.supervisor.toml_text import Table, TomlFile, nearest_name
 FILE_NAME = "stratpanel.toml"
 DEFAULT_MEMORY_MB = 1024.0  # the seed's figure
 MEMORY_VARIABLE = "STRATEGY_MEMORY_LIMIT_MB"
-EVENT_TYPES = (
-    "crash",
-    "fatal",
-    "memory",
-    "quiet",
-    "missed_start",
-    "lost",
-    "calendar",
-    "disk",
-    "panic",
+ALERTS = (
+    *("crash", "fatal", "lost", "memory", "quiet", "missed_start", "stop_failed", "calendar", "disk", "panic"),
     "before_start",
-    "started",
-    "stopped",
-    "exited",
-    "restarted",
-    "deployed",
-    "promoted",
 )
-ALERTS = ("crash", "fatal", "memory", "quiet", "missed_start", "lost", "calendar", "disk", "panic", "before_start")
+EVENT_TYPES = (
+    *ALERTS,
+    *("started", "stopped", "exited", "restarted", "reset", "deployed", "promoted", "added", "removed", "config"),
+    *("source", "pause", "resume", "down", "registry", "clock", "note", "supervisor"),
+)
 ROLES = ("viewer", "operator", "admin")
 # what we set ourselves for each run: a value here would be overwritten without a word
 RESERVED = frozenset(
@@ -324,8 +314,10 @@ _DEFAULT = """\
 # nofile = 1024           # open files
 
 # Who is told. The command gets the event as JSON on standard input and has 10 seconds.
-# Types: crash fatal memory quiet missed_start lost calendar disk panic before_start
-#        started stopped exited restarted deployed promoted, or "all". Default: the first line.
+# Types, default: the first line.
+#   crash fatal lost memory quiet missed_start stop_failed calendar disk panic before_start
+#   started stopped exited restarted reset deployed promoted added removed config source
+#   pause resume down registry clock note supervisor, or "all"
 [on_event]
 # command = ["python3", "strategies/scripts/notify.py"]
 # types = ["crash", "fatal", "memory", "missed_start"]

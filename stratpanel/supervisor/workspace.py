@@ -186,6 +186,6 @@ def _require_writable(folder: Path) -> None:
         kind, read_only = file_system(folder)
         why = f"the file system ({kind}) is mounted read-only" if read_only else (error.strerror or str(error)).lower()
         raise Conflict(
-            f"cannot write in {folder}: {why}; mount it writable, or give it to this user (chown -R {os.geteuid()} {folder})",
+            f"cannot write in {folder}: {why}; mount it writable, or chown -R {os.geteuid()} {folder}",
             code="READ_ONLY",
         ) from error
