@@ -1,0 +1,154 @@
+"""`python -m stratpanel.supervisor WORKSPACE [RUNTIME_DIR]`: the supervisor's process, started by the launcher alone.
+
+It takes `supervisor.lock` or leaves silently, refuses a broken registry with exit 78 (message in
+`.stratpanel/refused.json`) unless strategies live, and otherwise serves until `down` or SIGTERM. Its end never
+touches a strategy.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import logging
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Any, Final
+
+from stratpanel.model.errors import StratpanelError
+from stratpanel.process import ending, locks
+from stratpanel.process.errors import ProcessError
+from stratpanel.process.identity import Identity
+from stratpanel.process.paths import Runtime
+from stratpanel.process.records import write_json
+from stratpanel.supervisor.core import Core
+from stratpanel.supervisor.history import History
+from stratpanel.supervisor.hooks import Hooks
+from stratpanel.supervisor.secrets import Secrets
+from stratpanel.supervisor.settings import Settings, load_settings
+from stratpanel.supervisor.workspace import check_workspace, database_path
+
+log = logging.getLogger("stratpanel.supervisor")
+
+REFUSED: Final = 78  # EX_CONFIG of sysexits.h: the launcher waits for a change instead of trying again
+LEAVE_S: Final = 8.0  # a container's runtime kills us 10 s after SIGTERM
+
+
+def main(argv: list[str]) -> int:
+    """Run until told to leave; returns the exit code."""
+    if not 2 <= len(argv) <= 3:
+        print("usage: python -m stratpanel.supervisor WORKSPACE [RUNTIME_DIR]", file=sys.stderr)
+        return 2
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s", stream=sys.stderr)
+    workspace = Path(argv[1])
+    runtime = Runtime(workspace, Path(argv[2])) if len(argv) == 3 else Runtime.of(workspace)
+    refused = runtime.root / "refused.json"
+    try:
+        runtime.make()
+        lock = locks.acquire(runtime.supervisor_lock, Identity.of(os.getpid()).to_json())
+        if lock is None:
+            return 0  # another supervisor was faster; that is no error
+        raise_open_files()
+        check_workspace(runtime.workspace, runtime.root)
+        settings = load_settings(runtime.workspace)
+        with lock_held(lock):
+            return asyncio.run(serve(runtime, settings, refused))
+    except Refused as error:
+        return refuse(refused, error.code, error.message)
+    except (StratpanelError, ProcessError) as error:
+        return refuse(refused, error.code, error.message)
+
+
+class Refused(Exception):
+    """The registry cannot be used and nothing lives that would need us."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+
+
+@contextlib.contextmanager
+def lock_held(lock: locks.Lock) -> Any:
+    """Let go of the lock whatever happens."""
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def refuse(path: Path, code: str, message: str) -> int:
+    """Leave the reason where the command line finds it."""
+    log.error("%s", message)
+    try:
+        write_json(path, {"code": code, "message": message})
+    except OSError as error:
+        log.error("cannot write %s: %s", path, error)
+    return REFUSED
+
+
+def raise_open_files() -> None:
+    """Take all the descriptors we may have: one per runner, stream and file."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        with contextlib.suppress(ValueError, OSError):  # macOS refuses "unlimited"; the soft limit then stays
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+async def serve(runtime: Runtime, settings: Settings, refused: Path) -> int:
+    """Bring the core and its API up, wait for the word to leave, and go."""
+    from stratpanel.supervisor.api.server import serve_api
+    from stratpanel.supervisor.front import Front
+
+    loop = asyncio.get_running_loop()
+    history = History(database_path(runtime.workspace, runtime.root), zone=settings.zone)
+    secrets = Secrets(runtime.workspace / "secrets.toml")
+    core = Core(runtime, settings, history=history, secrets=secrets)
+    hooks = Hooks(
+        settings.on_event,
+        workspace=runtime.workspace,
+        env=core.environ,
+        report=lambda event: loop.call_soon_threadsafe(report_hook, core, event),
+    )
+    core.events.forward_to(hooks.offer)
+    problem = core.load()
+    if problem is not None:
+        if not await asyncio.to_thread(ending.live_runs, runtime):
+            hooks.close()
+            history.close()
+            raise Refused("REGISTRY_INVALID", problem)
+        core.degraded = problem
+        log.error("degraded: %s", problem)
+    refused.unlink(missing_ok=True)
+    for sign in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(sign, core.left.set)
+    await core.open()
+    api = await serve_api(Front(core), runtime.connection)
+    core.url = api.url
+    core.supervisor_changed()
+    gc.collect()
+    gc.freeze()  # what lives now lives for ever: keep the collector from walking, and so touching, all of it
+    try:
+        await core.left.wait()
+    finally:
+        with contextlib.suppress(TimeoutError):  # a stream that does not end must not keep us
+            await asyncio.wait_for(api.close(), LEAVE_S)
+        await core.close()
+        hooks.close()
+        history.close()
+    return 0
+
+
+def report_hook(core: Core, event: dict[str, Any]) -> None:
+    """A hook's own failure becomes an event."""
+    core.happened(str(event.get("type") or "hook"), None, "hooks", str(event.get("message") or ""))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv))

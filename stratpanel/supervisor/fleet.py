@@ -1,0 +1,291 @@
+"""The strategies of the workspace: the registry's entries as units, edits of them, and saving them.
+
+The loop's thread owns it. Records (units) come first and the Param objects follow when the registry is saved; many
+saves asked for in one breath become one write. A file that a person broke is never overwritten.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from datetime import UTC, date, datetime
+from typing import TYPE_CHECKING, Any, Final
+
+from stratpanel.market.plan import DayException, Hold, Plan, Window
+from stratpanel.model.errors import Conflict, NotFound, PreconditionFailed
+from stratpanel.model.ids import find_id
+from stratpanel.model.merge import merge_patch
+from stratpanel.model.states import REMOVABLE
+from stratpanel.model.strategy import Strategy, report
+from stratpanel.model.values import Hold as HoldValue
+from stratpanel.supervisor.holds import hold_from_json
+from stratpanel.supervisor.registry import MergeReport, Registry
+from stratpanel.supervisor.unit import Unit
+
+if TYPE_CHECKING:
+    from stratpanel.supervisor.core import Core
+
+log = logging.getLogger("stratpanel.fleet")
+
+SAVE_AFTER_S: Final = 0.5  # runtime fields are written, never believed: they can wait a little
+
+
+def plan_of(config: dict[str, Any], default_zone: str) -> Plan:
+    """The schedule of a configuration as the market room's value; without zone and calendar the workspace's zone."""
+    schedule = config.get("schedule") or {}
+    return Plan(
+        enabled=bool(schedule.get("enabled")),
+        windows=tuple(
+            Window(w["start"], w["stop"], tuple(w["days"]), bool(w.get("on_special")))
+            for w in schedule.get("windows") or ()
+        ),
+        calendar=schedule.get("calendar"),
+        timezone=schedule.get("timezone") or ("" if schedule.get("calendar") else default_zone),
+        exceptions=tuple(
+            DayException(date.fromisoformat(x["date"]), x["kind"], x.get("start"), x.get("stop"), x.get("why") or "")
+            for x in schedule.get("exceptions") or ()
+        ),
+        live=config.get("mode") == "live",
+    )
+
+
+class Fleet:
+    """Units by id, and the registry behind them."""
+
+    def __init__(self, core: Core, registry: Registry) -> None:
+        self._core = core
+        self._registry = registry
+        self._dirty: set[str] = set()
+        self._save_timer: asyncio.TimerHandle | None = None
+        self._waiting: list[asyncio.Future[None]] = []
+
+    @property
+    def problem(self) -> str | None:
+        """Why the file is not what memory says, in words."""
+        return self._registry.problem
+
+    @property
+    def foreign(self) -> bool:
+        """True when OpenAlgo wrote the file and we never did."""
+        return self._registry.foreign
+
+    def accept_foreign(self) -> None:
+        """A person resumed: the registry is ours from now on."""
+        self._registry.foreign = False
+        self.changed(*self._core.units)
+
+    def load(self) -> None:
+        """Read the registry and make its units. Raises RegistryError."""
+        for id, strategy in self._registry.load().items():
+            self.take_up(id, strategy)
+        if self.foreign:
+            for id, pid in self._registry.claimed_pids().items():
+                unit = self._core.units.get(id)
+                self._core.happened("note", unit, "registry", f"the registry says that PID {pid} runs it")
+
+    def take_up(self, id: str, strategy: Strategy) -> Unit:
+        """A unit for a registered strategy, new or brought up to date."""
+        core = self._core
+        unit = core.units.get(id)
+        if unit is None:
+            unit = core.units[id] = Unit(id, core.clock, core.changed)
+        unit.removed = False
+        unit.strategy = strategy
+        unit.hold = _hold(strategy.hold)
+        if unit.last_started is None and strategy.last_started is not None:
+            unit.last_started = strategy.last_started.timestamp()
+        self._configure(unit)
+        return unit
+
+    def _configure(self, unit: Unit) -> None:
+        strategy, core = unit.strategy, self._core
+        assert strategy is not None
+        before = unit.plan
+        unit.config = strategy.config()
+        unit.etag = strategy.etag()
+        unit.plan = plan_of(unit.config, core.settings.timezone)
+        if before.enabled and not unit.plan.enabled and unit.is_live and unit.hold.kind == "none":
+            # taking a schedule away from what runs must not end it: a person keeps it running now
+            core.set_hold(unit, "started", by="registry", why="its schedule was switched off while it ran")
+        core.edges.set(unit.id, unit.plan, core.reconciler.calendar(unit))
+        core.trees_changed()
+        unit.touch()
+        core.reconciler.poke(unit.id)
+
+    # -- saving -------------------------------------------------------------------------------------------------------
+
+    def changed(self, *ids: str) -> None:
+        """These units' registry entries are no longer what the file says; written within half a second."""
+        self._dirty.update(ids)
+        if self._save_timer is None and not self._core.degraded:
+            self._save_timer = asyncio.get_running_loop().call_later(SAVE_AFTER_S, self._save)
+
+    async def durable(self) -> None:
+        """Return when everything changed so far is on disk (or cannot be: then `problem` says why)."""
+        if not self._dirty or self._core.degraded:
+            return
+        loop = asyncio.get_running_loop()
+        done: asyncio.Future[None] = loop.create_future()
+        self._waiting.append(done)
+        if len(self._waiting) == 1:
+            loop.call_soon(self._save)  # whoever asks in the same turn of the loop shares the write
+        await done
+
+    def save_now(self) -> None:
+        """Write what is due, at once; for the end of the supervisor."""
+        if self._dirty and not self._core.degraded:
+            self._save()
+
+    def _save(self) -> None:
+        if self._save_timer is not None:
+            self._save_timer.cancel()
+            self._save_timer = None
+        dirty, self._dirty = self._dirty, set()
+        waiting, self._waiting = self._waiting, []
+        try:
+            for id in dirty:
+                if (unit := self._core.units.get(id)) is not None:
+                    self._mirror(unit)
+            before = self.problem
+            self._taken_over(self._registry.save(self._strategies(), dirty))
+            if self.problem != before:
+                self._core.supervisor_changed()
+        finally:
+            for future in waiting:
+                if not future.done():
+                    future.set_result(None)
+
+    def _strategies(self) -> dict[str, Strategy]:
+        units = self._core.units.values()
+        return {unit.id: unit.strategy for unit in units if unit.strategy is not None and not unit.removed}
+
+    def _mirror(self, unit: Unit) -> None:
+        """Let the Param object follow the record, in one update."""
+        if unit.strategy is None:
+            return
+        run, last = unit.run, unit.last
+        report(
+            unit.strategy,
+            hold=HoldValue(
+                kind=unit.hold.kind, by=unit.hold.by, at=unit.hold.at, why=unit.hold.why, until=unit.hold.until
+            ),
+            state=unit.state,
+            why=unit.why[:10_000],
+            pid=run.leader_pid if run is not None else None,
+            runner_pid=run.runner_pid if run is not None else None,
+            run_id=run.run_id if run is not None else last.run_id if last is not None else None,
+            version=run.version if run is not None else unit.version,
+            exit_code=last.exit_code if last is not None else None,
+            signal=last.signal if last is not None else None,
+            restarts=unit.restarts,
+            last_started=_instant(unit.last_started),
+            last_stopped=_instant(last.ended) if last is not None else unit.strategy.last_stopped,
+        )
+
+    def _taken_over(self, result: MergeReport) -> None:
+        """Bring units in step with what a person wrote into the file."""
+        core = self._core
+        for id, strategy in result.added.items():
+            unit = self.take_up(id, strategy)
+            core.happened("added", unit, "registry", "added by an edit of the registry")
+        for id in result.changed:
+            unit = core.units[id]
+            if unit.strategy is not None:
+                unit.hold = _hold(unit.strategy.hold)
+            self._configure(unit)
+        for id in result.removed:
+            self._gone(core.units[id], "registry")
+        for edit in result.edits:
+            unit_or_none = core.units.get(edit.id)
+            core.happened("config", unit_or_none, "registry", f"the registry was edited: {edit}")
+
+    # -- what people edit ---------------------------------------------------------------------------------------------
+
+    def poll(self) -> None:
+        """Take up a person's edit of the file, if there is one. Cheap when there is none."""
+        if self._core.degraded or not self._registry.changed_on_disk():
+            return
+        before = self.problem
+        self._taken_over(self._registry.save(self._strategies(), ()))
+        if self.problem != before:
+            self._core.happened("registry", None, "registry", self.problem or "the registry is in order again")
+            self._core.supervisor_changed()
+
+    def reload(self, by: str) -> None:
+        """Read the file again on a person's word. Raises RegistryError while it is broken."""
+        core = self._core
+        if core.degraded:
+            strategies = self._registry.load()
+            core.degraded = None
+            for id, strategy in strategies.items():
+                self.take_up(id, strategy)
+            self.changed(*strategies)
+        else:
+            self._taken_over(self._registry.reload(self._strategies()))
+        core.happened("registry", None, by, "the registry was read again")
+        core.supervisor_changed()
+
+    def require_editable(self) -> None:
+        """Raise Conflict while edits cannot be kept."""
+        if self._core.degraded:
+            raise Conflict(f"cannot change anything: {self._core.degraded}", code="DEGRADED")
+        if self.problem:
+            raise Conflict(f"cannot change anything: {self.problem}", code="REGISTRY_SUSPENDED")
+
+    async def add(self, id: str, config: dict[str, Any], by: str) -> Unit:
+        """Register a strategy. Raises Conflict when the id is taken, InvalidValue for a bad id or configuration."""
+        self.require_editable()
+        taken = find_id(id, self._core.units)
+        if taken is not None:
+            raise Conflict(f"cannot add {id}: there is {taken} already; choose another id", code="STRATEGY_EXISTS")
+        strategy = Strategy.from_config(id, {"created": datetime.now(UTC).isoformat(), "user_id": by, **config})
+        unit = self.take_up(id, strategy)
+        self._core.happened("added", unit, by, f"added: {config.get('file_path')}")
+        self.changed(id)
+        await self.durable()
+        return unit
+
+    async def remove(self, unit: Unit, by: str) -> None:
+        """Unregister a strategy that does not run; its files stay."""
+        self.require_editable()
+        if unit.state not in REMOVABLE:
+            raise Conflict(f"cannot remove {unit.id}: it is {unit.state.value}; stop it first", code="STRATEGY_RUNNING")
+        self._gone(unit, by)
+        self._dirty.add(unit.id)
+        await self.durable()
+
+    def _gone(self, unit: Unit, by: str) -> None:
+        core = self._core
+        unit.removed = True
+        core.edges.remove(unit.id)
+        if unit.is_live:
+            unit.explain("removed from the registry; it runs on until it is stopped")
+            return
+        core.drop(unit, by)
+
+    async def patch(self, unit: Unit, merge: dict[str, Any], if_match: str | None, by: str) -> None:
+        """Change a configuration by RFC 7396 merge. Raises PreconditionFailed, InvalidValue."""
+        self.require_editable()
+        if unit.strategy is None:
+            raise NotFound(f"{unit.id} is not registered", code="STRATEGY_NOT_FOUND")
+        if if_match is not None and if_match.strip() not in ("*", unit.etag, f"W/{unit.etag}"):
+            raise PreconditionFailed(f"{unit.id} was changed by somebody else; read it again, then change it")
+        old = unit.strategy
+        fresh = Strategy.from_config(unit.id, merge_patch(old.config(), merge))
+        if fresh.etag() == unit.etag:
+            return
+        before, wanted = old.param.values(), fresh.param.values()
+        keys = [name for name in fresh.config() if before[name] != wanted[name]]
+        old.param.update(**{name: wanted[name] for name in keys})
+        self._configure(unit)
+        self._core.happened("config", unit, by, f"changed: {', '.join(keys)}")
+        self.changed(unit.id)
+        await self.durable()
+
+
+def _instant(epoch: float | None) -> datetime | None:
+    return datetime.fromtimestamp(epoch, UTC) if epoch is not None else None
+
+
+def _hold(value: HoldValue) -> Hold:
+    return hold_from_json({"kind": value.kind, "by": value.by, "at": value.at, "why": value.why, "until": value.until})

@@ -1,0 +1,102 @@
+"""What people said about running: the workspace's pause and panic as files, and a strategy's own hold.
+
+The files rule even while no supervisor lives (runners obey `panic` by themselves), so they are written and synced
+before anything is done about them. Deciding what a hold means is market/decide's business, not this module's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from stratpanel.market.plan import NO_HOLD, Hold
+from stratpanel.process.errors import RecordError
+from stratpanel.process.paths import Runtime
+from stratpanel.process.records import read_json, write_json
+
+KINDS: Final = frozenset({"none", "stopped", "started", "paused", "panic"})
+
+
+def hold_from_json(data: Mapping[str, Any] | None) -> Hold:
+    """A hold as it lies in the registry, in a run's record or in `.stratpanel/holds/`; anything odd means none."""
+    if not data or data.get("kind") not in KINDS:
+        return NO_HOLD
+    return Hold(
+        kind=data["kind"],
+        by=str(data.get("by") or ""),
+        at=_instant(data.get("at")),
+        why=str(data.get("why") or ""),
+        until=_instant(data.get("until")),
+    )
+
+
+def hold_to_json(hold: Hold) -> dict[str, Any]:
+    """The JSON form of a hold; times RFC 3339."""
+    return {
+        "kind": hold.kind,
+        "by": hold.by,
+        "at": hold.at.isoformat() if hold.at else None,
+        "why": hold.why,
+        "until": hold.until.isoformat() if hold.until else None,
+    }
+
+
+def _instant(value: object) -> datetime | None:
+    if isinstance(value, datetime):
+        return value
+    try:
+        moment = datetime.fromisoformat(str(value)) if value else None
+    except ValueError:  # a person's typing; a hold without a date still holds
+        return None
+    return moment if moment is not None and moment.tzinfo is not None else None
+
+
+class WorkspaceHolds:
+    """The two files `.stratpanel/paused` and `.stratpanel/panic`, remembered as holds over all strategies."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+        self.paused: Hold = NO_HOLD
+        self.panic: Hold = NO_HOLD
+        self.cause = ""  # of a pause: pause (a person), down, foreign (a registry we did not write)
+        self.read()
+
+    @property
+    def current(self) -> Hold:
+        """The stronger of the two, or none."""
+        return self.panic if self.panic.kind == "panic" else self.paused
+
+    def read(self) -> None:
+        """Look at the files; the command line may have written one while we were away."""
+        self.paused, self.cause = _read(self._runtime.paused, "paused")
+        self.panic, _ = _read(self._runtime.panic, "panic")
+
+    def pause(self, by: str, at: datetime, why: str, cause: str = "pause") -> None:
+        """Nothing starts by itself from now on, over restarts of ours, until `lift`."""
+        record = {"by": by, "at": at.isoformat(), "why": why, "kind": cause}
+        write_json(self._runtime.paused, record, fsync=True)
+        self.read()
+
+    def raise_panic(self, by: str, at: datetime, why: str) -> None:
+        """Nothing starts at all from now on; runners and launcher see the file before we say a word."""
+        write_json(self._runtime.panic, {"by": by, "at": at.isoformat(), "why": why}, fsync=True)
+        self.read()
+
+    def lift(self) -> None:
+        """Remove both."""
+        for path in (self._runtime.panic, self._runtime.paused):
+            path.unlink(missing_ok=True)
+        self.read()
+
+
+def _read(path: Path, kind: Literal["paused", "panic"]) -> tuple[Hold, str]:
+    try:
+        record = read_json(path)
+    except RecordError:  # the file's presence is the message; who and when are lost
+        return Hold(kind, why=f"{path.name} cannot be read"), "pause"
+    if record is None:
+        return NO_HOLD, ""
+    hold = Hold(kind, str(record.get("by") or ""), _instant(record.get("at")), str(record.get("why") or ""))
+    return hold, str(record.get("kind") or "pause")
