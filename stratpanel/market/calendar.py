@@ -17,7 +17,7 @@ from stratpanel.market.clock import MINUTES_A_DAY, instant, local, utc
 from stratpanel.market.errors import CannotAnswer
 
 SessionKind = Literal["regular", "early_close", "special"]
-RowKind = Literal["closed", "partial", "special"]
+RowKind = Literal["regular", "closed", "partial", "special"]
 Origin = Literal["shipped", "override", "compiled"]
 Parts = tuple[tuple[int, int], ...]
 _WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
@@ -50,7 +50,8 @@ class Row:
     """What differs from the regular hours on one date. `instants` (epoch seconds) replaces `parts` where given.
 
     `partial` is a regular day that lost part of its session: every schedule follows it. `special` is a session at an
-    unusual time or on an unusual day: schedules by the clock take part only when told.
+    unusual time or on an unusual day: schedules by the clock take part only when told. `regular` occurs in compiled
+    tables only.
     """
 
     kind: RowKind
@@ -167,7 +168,7 @@ class Calendar:
             parts = row.instants or tuple(
                 (instant(day, a, self.timezone), instant(day, b, self.timezone)) for a, b in row.parts
             )
-            why = row.why or ("closed" if row.kind == "closed" else f"{row.kind} session")
+            why = row.why or ("" if row.kind == "regular" else f"{row.kind} session")
             return Day(day, True, row.kind, why, parts, opens, closes, weekday, note, row.source, row.origin)
         if self.problem or not self.valid_from <= day <= self.valid_through:
             return Day(day, False, "unknown", self.why_unknown(day), (), opens, closes, weekday, note)
@@ -194,6 +195,8 @@ class Calendar:
         )
         if self.problem:
             return f"calendar {self.name} cannot answer: {self.problem}"
+        if self.valid_through == date.min:
+            return f"calendar {self.name} has no complete list of days (add a [[valid]] row to calendar_overrides.toml)"
         if day > self.valid_through:
             return f"calendar {self.name} has no data after {self.valid_through} ({remedy})"
         return f"calendar {self.name} has no data before {self.valid_from} ({remedy})"

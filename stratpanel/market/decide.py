@@ -19,6 +19,7 @@ from stratpanel.market.timeline import Span, timeline
 
 NOT_SCHEDULED = "not scheduled; start it by hand"
 _FOREVER = float("inf")
+_LOOK_BACK_S = 3 * 86_400  # a timeline is complete at least that far back
 
 
 class _Kept(NamedTuple):
@@ -93,7 +94,7 @@ def _scheduled(plan: Plan, calendar: Calendar | None, at: float) -> Decision:
     placement = line.placement
     today = _today(placement, at)
     inside, after = line.at(at)
-    if inside is None and placement.unplaceable(today):
+    if placement.zoneless or (inside is None and placement.unplaceable(today)):
         return Decision(None, words.unplaceable(placement, today), None, True)
     if inside is None:
         starts = utc(after.start) if after else None
@@ -165,6 +166,8 @@ def boundaries(plan: Plan, calendar: Calendar | None, after: datetime, count: in
     try:
         line = timeline(plan, calendar)
     except InvalidTime:
+        return []
+    if line.placement.zoneless:
         return []
     found: list[Boundary] = []
     inside, span = line.at(epoch(after))
@@ -258,3 +261,19 @@ def end_of_next_window(plan: Plan, calendar: Calendar | None, now: datetime) -> 
         if edge.action == "stop":
             return edge.at
     return None
+
+
+def window_began(plan: Plan, calendar: Calendar | None, now: datetime) -> datetime | None:
+    """When the window that covers `now` began (windows that touch count as one); None outside, and where it has no
+    beginning within the last days (00:00–00:00 on every day)."""
+    if not plan.enabled:
+        return None
+    try:
+        line = timeline(plan, calendar)
+    except InvalidTime:
+        return None
+    at = epoch(now)
+    inside = line.at(at)[0]
+    if inside is None:
+        return None
+    return utc(inside.start) if inside.start > at - _LOOK_BACK_S else None

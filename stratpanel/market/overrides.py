@@ -127,30 +127,34 @@ def _calendars(reader: RowReader) -> tuple[str, ...]:
     return tuple(n.strip() for n in names)
 
 
-def apply(tables: Mapping[str, Table], overrides: Overrides) -> dict[str, Table]:
-    """The tables with the overrides laid over them; raise InvalidCalendar for a name that does not exist."""
-    made = dict(tables)
+def apply(tables: Mapping[str, Table], overrides: Overrides) -> tuple[dict[str, Table], list[str]]:
+    """The tables with the overrides laid over them, and what is wrong with rows about calendars that do not exist."""
+    made, problems = dict(tables), []
     for one in overrides.rows:
-        if one.kind == "calendar":
-            key = one.calendars[0].upper()
-            if key in made:
-                raise _failed(overrides, one, "name", f'"{one.calendars[0]}" exists already; write rows for it instead')
-            made[key] = Table(one.calendars[0], one.reason, one.timezone, valid_through=date.min, origin="override")
+        if one.kind != "calendar":
+            continue
+        if one.calendars[0].upper() in made:
+            problems.append(
+                _said(overrides, one, "name", f'"{one.calendars[0]}" exists already; write rows for it instead')
+            )
+        else:
+            title = Table(one.calendars[0], one.reason, one.timezone, valid_through=date.min, origin="override")
+            made[one.calendars[0].upper()] = title
     touched: set[str] = set()
     for one in overrides.rows:
-        if one.kind == "calendar":
-            continue
-        for name in one.calendars:
+        for name in one.calendars if one.kind != "calendar" else ():
             keys = [k for k, t in made.items() if t.group and t.group.upper() == name.upper()] or [name.upper()]
             for key in keys:
                 if key not in made:
-                    raise _failed(overrides, one, "calendar", f'there is no calendar "{name}"')
+                    problems.append(
+                        _said(overrides, one, "calendar", f'there is no calendar "{name}"; correct or sync it')
+                    )
+                    continue
                 if key not in touched:
                     touched.add(key)
-                    table = made[key]
-                    made[key] = replace(table, hours=list(table.hours), rows=dict(table.rows))
+                    made[key] = replace(made[key], hours=list(made[key].hours), rows=dict(made[key].rows))
                 _lay(made[key], one)
-    return made
+    return made, problems
 
 
 def _lay(table: Table, one: Override) -> None:
@@ -164,7 +168,7 @@ def _lay(table: Table, one: Override) -> None:
         table.valid_from = min(table.valid_from, one.date)
 
 
-def _failed(overrides: Overrides, one: Override, name: str, message: str) -> InvalidCalendar:
+def _said(overrides: Overrides, one: Override, name: str, message: str) -> str:
     assert overrides.source is not None
     same = [row for row in overrides.rows if row.kind == one.kind]
-    return overrides.source.fail(one.kind, same.index(one), name, message)
+    return overrides.source.fail(one.kind, same.index(one), name, message).message

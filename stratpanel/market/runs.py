@@ -53,6 +53,7 @@ class Placement:
         self.calendar = calendar
         self.always = calendar is not None and calendar.always_open
         self.missing = calendar is None and bool(plan.calendar)
+        self.zoneless = self.missing and not plan.timezone  # its zone was the calendar's: nothing can be placed
         self.zone = zone(plan.timezone or (calendar.timezone.key if calendar else "UTC"))
         self.windows = tuple(
             _Marks(w, parse_mark(w.start), parse_mark(w.stop), frozenset(map(parse_day, w.days))) for w in plan.windows
@@ -81,10 +82,11 @@ class Placement:
         return blocked[0].why if blocked else None
 
     def unplaceable(self, day: date) -> bool:
-        """Whether a window that follows sessions cannot be placed at all: its calendar is gone, or knows no hours."""
-        if self.plan.calendar is None or self.always or not any(marks.start.relative for marks in self.windows):
+        """Whether a window cannot be placed at all on this day, because its calendar with its sessions is gone."""
+        if self.plan.calendar is None or self.always:
             return False
-        return self.calendar is None or (not self.calendar.hours and not self.calendar.day(day).known)
+        follows = any(marks.start.relative or marks.stop.relative for marks in self.windows)
+        return follows and (self.calendar is None or (not self.calendar.hours and not self.calendar.day(day).known))
 
     def _windows(self, day: date) -> Iterator[Run | Blocked]:
         exception = self.closed.get(day)
@@ -116,37 +118,38 @@ class Placement:
         if isinstance(session, Blocked):
             return session
         stop = self._at(marks.stop, session) if marks.stop.relative else self._clock_stop(marks, day)
-        if session.kind == "regular":
+        if session.kind == "regular" or session.usual_open is None or session.usual_close is None:
             return self._run(start, stop, index, day, "written", session)
-        return self._keep_distance(start, stop, marks, index, day, session)
+        later, earlier = session.open - session.usual_open, session.close - session.usual_close
+        if marks.stop.relative:
+            return self._fit((start + later, stop), (start, stop), index, day, session)
+        if start + later >= stop + earlier:  # keeping both distances leaves nothing
+            if stop <= session.usual_open:  # wholly before the open: it moves with the open
+                return self._run(start + later, stop + later, index, day, "distance", session)
+            if start >= session.usual_close:  # wholly after the close
+                return self._run(start + earlier, stop + earlier, index, day, "distance", session)
+        return self._fit((start + later, stop + earlier), (start, stop), index, day, session)
 
     def _clock_stop(self, marks: _Marks, day: date) -> int:
         overnight = marks.stop.minutes <= marks.start.minutes
         return instant(day, marks.stop.minutes + (MINUTES_A_DAY if overnight else 0), self.zone)
 
-    def _keep_distance(
-        self, start: int, stop: int, marks: _Marks, index: int, day: date, session: Day
+    def _fit(
+        self, moved: tuple[int, int], written: tuple[int, int], index: int, day: date, session: Day
     ) -> Run | Blocked:
-        """Clock times on a shortened or moved session: the start keeps its distance to the open, the stop to the close.
+        """Clock times on a shortened or moved session: a start keeps its distance to the open, a stop to the close.
 
-        Where that leaves nothing: a window wholly before the open or after the close moves as a whole, one that lies
-        inside the real session holds as written (MCX 17:00–23:30 on an evening-only day), any other is left out.
+        Where that leaves nothing, a time as written that lies inside the real session stands (MCX 17:00–23:30 on a
+        day with an evening session only; 09:30–11:00 on a half day); what then still is empty is left out.
         """
-        if session.usual_open is None or session.usual_close is None:
-            return self._run(start, stop, index, day, "written", session)
-        later = session.open - session.usual_open
-        earlier = session.close - session.usual_close
-        moved_stop = stop if marks.stop.relative else stop + earlier
-        if start + later < moved_stop:
-            return self._run(start + later, moved_stop, index, day, "distance", session)
-        if not marks.stop.relative:
-            if stop <= session.usual_open:
-                return self._run(start + later, stop + later, index, day, "distance", session)
-            if start >= session.usual_close:
-                return self._run(start + earlier, stop + earlier, index, day, "distance", session)
-        if session.open <= start < stop <= session.close:
-            return self._run(start, stop, index, day, "kept", session)
-        return self._too_short(session)
+        start, stop = moved
+        if start < stop:
+            return self._run(start, stop, index, day, "distance", session)
+        if session.open <= written[0] < session.close:
+            start = written[0]
+        if session.open < written[1] <= session.close:
+            stop = written[1]
+        return self._run(start, stop, index, day, "kept", session) if start < stop else self._too_short(session)
 
     # -- windows that start with the session
 
@@ -160,9 +163,9 @@ class Placement:
         if marks.stop.relative:
             return self._run(start, self._at(marks.stop, session), index, day, "session", session)
         stop = self._stop_after(marks, session)
-        if session.kind != "regular" and session.usual_close is not None:
-            stop += session.close - session.usual_close
-        return self._run(start, stop, index, day, "session", session)
+        if session.kind == "regular" or session.usual_close is None:
+            return self._run(start, stop, index, day, "session", session)
+        return self._fit((start, stop + session.close - session.usual_close), (start, stop), index, day, session)
 
     def _stop_after(self, marks: _Marks, session: Day) -> int:
         """The first time the clock shows the stop after the usual start of this date."""

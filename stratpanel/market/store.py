@@ -8,7 +8,7 @@ answer. It starts no process and never writes.
 from __future__ import annotations
 
 import tomllib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from stratpanel.market.tables import Table, read_compiled, read_shipped
 
 SHIPPED = Path(__file__).parent / "data"
 WARN_DAYS = 45
+ALIASES = {"24/7": "24X7"}  # what the calendar libraries call it
 _Stamp = tuple[tuple[str, int, int], ...]
 
 
@@ -33,7 +34,7 @@ class Warning:
 
 
 class CalendarStore:
-    """All calendars of a workspace, by name without regard to case. Calendars never change; `reload` makes new ones."""
+    """All calendars of a workspace, by name without regard to case; `reload` makes new ones of those that changed."""
 
     def __init__(
         self, shipped: Path | None = None, compiled_dir: Path | None = None, overrides_file: Path | None = None
@@ -43,7 +44,8 @@ class CalendarStore:
         self.overrides_file = overrides_file
         self.problem: str | None = None
         self._overrides: Overrides | None = None
-        self._tables: dict[str, Table] = {}
+        self._read: dict[Path, Table] = {}  # compiled tables as last read without fault
+        self._tables: dict[str, Table] = {}  # as last made, overrides laid over
         self._calendars: dict[str, Calendar] = {}
         self._stamp: _Stamp | None = None
         self._shipped = _read_shipped_folder(self.shipped)
@@ -51,7 +53,7 @@ class CalendarStore:
 
     def get(self, name: str) -> Calendar:
         """The calendar of this name; raise CalendarUnknown with what to do."""
-        found = self._calendars.get(name.strip().upper())
+        found = self.find(name)
         if found is None:
             raise CalendarUnknown(
                 f'there is no calendar "{name}"; known are {", ".join(self.names())}; '
@@ -61,7 +63,8 @@ class CalendarStore:
 
     def find(self, name: str | None) -> Calendar | None:
         """The calendar of this name, or None: what `decide` takes."""
-        return self._calendars.get(name.strip().upper()) if name else None
+        key = (name or "").strip().upper()
+        return self._calendars.get(ALIASES.get(key, key))
 
     def names(self) -> list[str]:
         """All names, shipped ones first."""
@@ -80,25 +83,23 @@ class CalendarStore:
                 table = read_compiled(path)
             except InvalidCalendar as error:
                 problems.append(error.message)
-                previous = self._tables.get(path.stem.upper())
-                if previous is not None and path.stem.upper() not in tables:
-                    tables[path.stem.upper()] = previous
+                if (previous := self._read.get(path)) is not None:  # the last good one stays
+                    tables.setdefault(previous.name.upper(), previous)
                 continue
+            self._read[path] = table
             tables.setdefault(table.name.upper(), table)
         try:
             self._overrides = read_overrides(self.overrides_file)
-        except InvalidCalendar as error:
+        except InvalidCalendar as error:  # the last good rows stay; where there were none, nothing can be answered
             problems.append(error.message)
-        self._tables = tables
         broken = problems[-1] if self._overrides is None else ""
-        known = self._overrides or Overrides()
-        try:
-            made = apply(tables, known)
-        except InvalidCalendar as error:
-            problems.append(error.message)
-            made, broken = dict(tables), error.message
-        self.problem = "; ".join(problems) or None
-        self._calendars = {name: _built(table, broken) for name, table in made.items()}
+        made, wrong = apply(tables, self._overrides or Overrides())
+        if broken:
+            made = {key: table if table.always_open else replace(table, problem=broken) for key, table in made.items()}
+        self.problem = "; ".join(problems + wrong) or None
+        kept = {key: self._calendars[key] for key, table in made.items() if self._tables.get(key) == table}
+        self._calendars = {key: kept.get(key) or table.calendar() for key, table in made.items()}
+        self._tables = made
         return True
 
     def changed(self) -> bool:
@@ -129,12 +130,6 @@ class CalendarStore:
                 continue
             found.append((str(path), stat.st_mtime_ns, stat.st_size))
         return tuple(found)
-
-
-def _built(table: Table, broken: str) -> Calendar:
-    if broken and not table.always_open:
-        table = Table(**{**table.__dict__, "problem": broken})
-    return table.calendar()
 
 
 def _ending(calendar: Calendar, now: datetime) -> list[Warning]:

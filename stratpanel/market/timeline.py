@@ -18,8 +18,11 @@ from stratpanel.market.plan import Plan
 from stratpanel.market.runs import Placement, Run
 
 HORIZON_DAYS = 400
-_MARGIN_DAYS = 3  # a window of day d lies within d-3 … d+3 whatever its zone, offsets and length
+_REACH = timedelta(days=3)  # a window of day d lies within d-3 … d+3 whatever its zone, offsets and length
+_BEFORE = 2 * _REACH
 _FIRST_LOOK_DAYS = 12
+_KEEP_DAYS = 100
+_EPOCH = date(1970, 1, 1).toordinal()
 
 
 class Span(NamedTuple):
@@ -40,56 +43,65 @@ class Span(NamedTuple):
         return min(covering, key=lambda run: (run.assumed, -run.stop))
 
 
+class _Table:
+    """Days placed from `first` to before `end`; spans complete between the epoch seconds `low` and `high`."""
+
+    __slots__ = ("end", "first", "high", "low", "spans", "starts")
+
+    def __init__(self, first: date, end: date, low: int, high: int, spans: list[Span]) -> None:
+        self.first, self.end, self.low, self.high, self.spans = first, end, low, high, spans
+        self.starts = [span.start for span in spans]
+
+
 class Timeline:
     """The spans of one plan. Not for several threads to extend at once without harm to speed, but never wrong."""
 
     def __init__(self, plan: Plan, calendar: Calendar | None) -> None:
         self.placement = Placement(plan, calendar)
         self._exceptions = [e.date for e in plan.exceptions]
-        self._table: tuple[int, int, list[int], list[Span]] = (0, 0, [], [])  # complete from, to; starts; spans
+        self._table = _Table(date.min, date.min, 0, 0, [])
 
     def at(self, moment: float) -> tuple[Span | None, Span | None]:
         """The span that covers the instant, and the first that starts after it (within the horizon)."""
         days = _FIRST_LOOK_DAYS
         while True:
-            _low, high, starts, spans = self._cover(moment, days)
-            index = bisect_right(starts, moment)
-            inside = spans[index - 1] if index and (spans[index - 1].stop or 0) > moment else None
-            after = spans[index] if index < len(spans) and spans[index].start < high else None
-            open_end = inside is not None and (inside.stop or 0) >= high
+            table = self._cover(moment, days)
+            index = bisect_right(table.starts, moment)
+            inside = table.spans[index - 1] if index and (table.spans[index - 1].stop or 0) > moment else None
+            after = table.spans[index] if index < len(table.spans) and table.starts[index] < table.high else None
+            open_end = inside is not None and (inside.stop or 0) >= table.high
             if not open_end and (after is not None or inside is not None):
                 return inside, after
             if days >= self._horizon(moment):
                 return (inside._replace(stop=None) if inside and open_end else inside), after
-            days = self._horizon(moment) if days > _FIRST_LOOK_DAYS else 4 * _FIRST_LOOK_DAYS
-
-    def after(self, span: Span) -> Span | None:
-        """The span that follows this one."""
-        return None if span.stop is None else self.at(span.stop)[1]
+            days = 4 * _FIRST_LOOK_DAYS if days == _FIRST_LOOK_DAYS else self._horizon(moment)
 
     def spans(self, start: float, end: float) -> list[Span]:
         """All spans that overlap [start, end)."""
-        first = _day(start) - timedelta(days=_MARGIN_DAYS)
-        count = (_day(end) - first).days + _MARGIN_DAYS + 1
-        found = join(run for n in range(count) for run in self.placement.on(first + timedelta(days=n)))
+        found = join(self._placed(_day(start) - _BEFORE, _day(end) + _BEFORE))
         return [span for span in found if span.start < end and (span.stop or 0) > start]
 
     def _horizon(self, moment: float) -> int:
         latest = max(self._exceptions, default=date.min)
-        return max(HORIZON_DAYS, (latest - _day(moment)).days + 2 * _MARGIN_DAYS)
+        return max(HORIZON_DAYS, (latest - _day(moment)).days + _BEFORE.days)
 
-    def _cover(self, moment: float, days: int) -> tuple[int, int, list[int], list[Span]]:
-        """A table complete from before `moment` until at least `days` after it."""
+    def _cover(self, moment: float, days: int) -> _Table:
+        """A table complete from before `moment` until at least `days` - 1 days after it."""
         table = self._table
-        if table[0] <= moment and table[1] >= moment + days * DAY_SECONDS - 2 * DAY_SECONDS:
+        if table.low <= moment and table.high >= moment + (days - 1) * DAY_SECONDS:
             return table
-        first = _day(moment) - timedelta(days=2 * _MARGIN_DAYS)
-        count = days + 4 * _MARGIN_DAYS
-        spans = join(run for n in range(count) for run in self.placement.on(first + timedelta(days=n)))
-        low = int(moment) - _MARGIN_DAYS * DAY_SECONDS
-        high = int(moment) + (days + 1) * DAY_SECONDS  # the first day not placed cannot reach back this far
-        self._table = table = (low, high, [span.start for span in spans], spans)
+        first, end = _day(moment) - _BEFORE, _day(moment) + timedelta(days=days) + _BEFORE
+        if table.first < end and first < table.end:  # near the old one: cover both, so that looking back is no waste
+            wide_first, wide_end = min(first, table.first), max(end, table.end)
+            if (wide_end - wide_first).days <= max(_KEEP_DAYS, (end - first).days):
+                first, end = wide_first, wide_end
+        found = join(self._placed(first, end))
+        self._table = table = _Table(first, end, _midnight(first + _REACH), _midnight(end - _REACH), found)
         return table
+
+    def _placed(self, first: date, end: date) -> Iterator[Run]:
+        for n in range((end - first).days):
+            yield from self.placement.on(first + timedelta(days=n))
 
 
 def join(runs: Iterator[Run]) -> list[Span]:
@@ -112,6 +124,10 @@ def join(runs: Iterator[Run]) -> list[Span]:
 
 def _day(moment: float) -> date:
     return utc(moment).date()
+
+
+def _midnight(day: date) -> int:
+    return (day.toordinal() - _EPOCH) * DAY_SECONDS
 
 
 @lru_cache(maxsize=4096)

@@ -101,7 +101,8 @@ def rule(placement: Placement, run: Run, action: Literal["start", "stop"]) -> st
     where = f"{name}{_hours(placement, run.day)}" + (f", {run.day.why}" if run.day.why else "")
     if mark.relative:
         return f"{text} of {where}"
-    if run.day.kind == "regular" or run.how == "kept":
+    moment = local(at, placement.zone)
+    if run.day.kind == "regular" or moment.hour * 60 + moment.minute == mark.minutes:
         return f"{text}{_clock_note(placement, run, mark.minutes, at)} ({where})"
     end = "open" if action == "start" else "close"
     return f"{text} keeps its usual distance to the {end} ({where})"
