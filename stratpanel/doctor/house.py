@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -98,16 +99,18 @@ def calendars(workspace: Path, now: datetime) -> list[Finding]:
         overrides_file=workspace / "strategies" / "calendar_overrides.toml",
     )
     used = _calendars_in_use(workspace)
+    mend = f"{sys.executable} -m pip install -U stratpanel   # or add days to strategies/calendar_overrides.toml"
     found: list[Finding] = []
+    idle: list[str] = []
     for warning in store.warnings(now):
-        level = Level.ERROR if warning.red else Level.WARNING
         if warning.calendar and warning.calendar.upper() not in used:
-            level = Level.NOTE
-        says = f"{warning.calendar}: {warning.message}" if warning.calendar else warning.message
-        mend = "add the days to strategies/calendar_overrides.toml, or: " + (
-            f"stratpanel calendar sync {warning.calendar}" if warning.calendar else "stratpanel calendar check"
-        )
-        found.append(Finding("calendars", level, says, mend))
+            idle.append(warning.calendar + (f" ({warning.ends})" if warning.ends else ""))
+        else:
+            level = Level.ERROR if warning.red else Level.WARNING
+            found.append(Finding("calendars", level, warning.message, mend))
+    if idle:
+        says = f"data ends soon for calendars that no strategy uses: {', '.join(idle)}"
+        found.append(Finding("calendars", Level.NOTE, says, mend))
     return found or [Finding("calendars", Level.GOOD, f"{len(store.names())} known, none ends within 45 days")]
 
 
