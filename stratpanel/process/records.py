@@ -1,0 +1,89 @@
+"""Small JSON files that are always whole: written beside, then renamed into place.
+
+Used for status, exit, lock and marker files by every process of ours, and by the supervisor for its own small records.
+It must never leave a reader with half a record, and never turn an unreadable one into an empty one.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from stratpanel.process.errors import RecordError
+
+__all__ = ["RecordError", "read_json", "remove_leftovers", "sync", "write_json"]
+
+TEMPORARY = ".tmp"
+_numbers = count()
+
+
+def write_json(path: Path, obj: object, *, fsync: bool = False, mode: int = 0o600) -> None:
+    """Replace `path` by `obj` in one step; with `fsync` the record survives a power cut. Raises OSError."""
+    data = json.dumps(obj, separators=(",", ":"), ensure_ascii=False).encode("utf-8", "surrogateescape") + b"\n"
+    target = os.fspath(path)
+    folder, name = os.path.split(target)
+    beside = f"{folder}/.{name}.{os.getpid()}.{next(_numbers)}{TEMPORARY}"
+    fd = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+    try:
+        _write_all(fd, data)
+        if fsync:
+            os.fsync(fd)
+        os.replace(beside, target)
+    except OSError:
+        os.unlink(beside)
+        raise
+    finally:
+        os.close(fd)
+    if fsync:
+        _sync_folder(folder)
+
+
+def _write_all(fd: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(fd, view) :]
+
+
+def _sync_folder(folder: str) -> None:
+    fd = os.open(folder or ".", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def sync(path: Path) -> None:
+    """Make a record that is in place survive a power cut too. Raises OSError."""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+    _sync_folder(os.fspath(path.parent))
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    """The record in `path`; None if there is none. Raises RecordError if corrupt, OSError if unreadable."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    with open(fd, "rb") as file:
+        data = file.read()
+    try:
+        found = json.loads(data.decode("utf-8", "surrogateescape"))
+    except ValueError as error:
+        raise RecordError(f"{path} is corrupt ({error}); move it away after looking what still runs") from error
+    if not isinstance(found, dict):
+        raise RecordError(f"{path} is corrupt (not a JSON object); move it away after looking what still runs")
+    return found
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Delete what writers that were killed left beside the records. Only for whoever alone writes in `folder`."""
+    for name in os.listdir(folder):
+        if name.endswith(TEMPORARY):
+            (folder / name).unlink(missing_ok=True)

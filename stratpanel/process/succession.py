@@ -1,0 +1,313 @@
+"""Which runner serves which run, and who follows when one dies. The launcher's table; it forks, and decides nothing
+else.
+
+A runner that leaves with 0 has concluded its run. Any other end leaves a run without a runner: a replacement is
+forked, with the pipe's read end that the launcher kept. Runners that an earlier launcher forked report by themselves;
+runs whose runner died while no launcher lived are found by their records.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Any
+
+from stratpanel.process import locks, platform, records, runner
+from stratpanel.process.channel import Channel, ChannelClosed, Message
+from stratpanel.process.errors import ProcessError
+from stratpanel.process.identity import Identity, identity_in
+from stratpanel.process.loop import Loop, Timer
+from stratpanel.process.paths import Runtime
+from stratpanel.process.previous import ended_on_record
+from stratpanel.process.spawn import cannot_fork
+
+FIRST_PAUSE_S = 0.02
+LONGEST_PAUSE_S = 5.0
+# How long the status of an orphan is kept for the runner that may ask for it.
+REMEMBERED_S = 60.0
+MOST_REMEMBERED = 4096
+PIPE_BYTES = 256 << 10
+
+Key = tuple[int, int]
+
+
+class Tended:
+    """One run as the launcher knows it."""
+
+    __slots__ = ("attempts", "channel", "id", "leader", "pipe", "run_id", "runner_pid", "timer")
+
+    def __init__(self, strategy_id: str, run_id: str, pipe: int) -> None:
+        self.id = strategy_id
+        self.run_id = run_id
+        self.pipe = pipe
+        self.runner_pid = 0
+        self.channel: Channel | None = None
+        self.leader: Key | None = None
+        self.attempts = 0
+        self.timer: Timer | None = None
+
+    def __repr__(self) -> str:
+        return f"<Tended {self.run_id} by {self.runner_pid}>"
+
+
+class Succession:
+    """`announce` tells the supervisors of a runner's death."""
+
+    def __init__(
+        self, runtime: Runtime, loop: Loop, announce: Callable[[Message], None], say: Callable[[str], None]
+    ) -> None:
+        self._runtime = runtime
+        self._loop = loop
+        self._announce = announce
+        self._say = say
+        self._runs: dict[str, Tended] = {}
+        self._by_pid: dict[int, Tended] = {}
+        self._reaped: OrderedDict[Key, tuple[int, float]] = OrderedDict()
+        self._pages = 0
+        self._pages_allowed = platform.pipe_pages_allowed() // 2
+
+    def listing(self) -> list[dict[str, Any]]:
+        """For a supervisor's hello."""
+        return [
+            {"id": run.id, "run_id": run.run_id, "runner_pid": run.runner_pid or None} for run in self._runs.values()
+        ]
+
+    @property
+    def any_alive(self) -> bool:
+        """True while a run is served, or about to be."""
+        return bool(self._runs)
+
+    def __len__(self) -> int:
+        return len(self._runs)
+
+    # -- new runs -----------------------------------------------------------------------------------------------------
+
+    def spawn(self, spec: dict[str, Any], client: int) -> int:
+        """Fork a runner for a new run; returns its PID. `client` is closed here. Raises ProcessError."""
+        try:
+            read_end, write_end = os.pipe2(os.O_CLOEXEC)
+        except OSError as error:
+            os.close(client)
+            raise _out_of_descriptors(spec["id"], error) from error
+        self._enlarge(read_end)
+        run = Tended(str(spec["id"]), str(spec["run_id"]), read_end)
+        try:
+            self._fork(
+                run,
+                lambda lifeline: runner.serve_new(
+                    self._runtime, spec, runner.Ends(lifeline, read_end, write_end, client)
+                ),
+            )
+        except ProcessError:
+            self._close_pipe(run)
+            raise
+        finally:
+            os.close(write_end)
+            if client >= 0:
+                os.close(client)
+        self._runs[run.run_id] = run
+        return run.runner_pid
+
+    def _enlarge(self, read_end: int) -> None:
+        """A bigger pipe means fewer wakes in a flood. Only within half of what the user has: past the limit every
+        further pipe of that user, also in other programs, would be 8 KiB."""
+        wanted = PIPE_BYTES // platform.PAGE
+        if not self._pages_allowed or self._pages + wanted <= self._pages_allowed:
+            platform.enlarge_pipe(read_end, PIPE_BYTES)
+        self._pages += platform.pipe_pages(read_end)
+
+    def _close_pipe(self, run: Tended) -> None:
+        if run.pipe >= 0:
+            self._pages -= platform.pipe_pages(run.pipe)
+            os.close(run.pipe)
+            run.pipe = -1
+
+    def _fork(self, run: Tended, live: Callable[[int], object]) -> None:
+        """Fork a runner that lives `live(lifeline)`. Raises ProcessError."""
+        try:
+            ours, theirs = socket.socketpair()
+        except OSError as error:
+            raise _out_of_descriptors(run.id, error) from error
+        try:
+            pid = os.fork()
+        except OSError as error:
+            ours.close()
+            theirs.close()
+            raise cannot_fork(f"cannot start {run.id}", error) from error
+        if pid == 0:
+            live(theirs.detach())
+            os._exit(runner.CRASHED)
+        theirs.close()
+        run.runner_pid = pid
+        self._by_pid[pid] = run
+        self._use(run, Channel(ours))
+
+    # -- lines --------------------------------------------------------------------------------------------------------
+
+    def welcome(self, channel: Channel, message: Message) -> None:
+        """A runner that we did not fork has found us."""
+        run_id = str(message["run_id"])
+        fds = channel.take_fds()
+        for extra in fds[1:]:
+            os.close(extra)
+        known = self._runs.get(run_id)
+        if known is not None:
+            self._forget(known)
+        run = Tended(str(message["id"]), run_id, fds[0] if fds else -1)
+        if run.pipe >= 0:
+            self._pages += platform.pipe_pages(run.pipe)
+        identity = identity_in(message, "identity")
+        run.runner_pid = identity.pid if identity is not None else 0
+        run.leader = _key(identity_in(message, "leader"))
+        self._runs[run_id] = run
+        self._use(run, channel)
+        self._tell_reaped(run)
+
+    def _use(self, run: Tended, channel: Channel) -> None:
+        run.channel = channel
+        self._loop.watch(channel.fileno(), lambda _events: self._readable(run))
+
+    def _readable(self, run: Tended) -> None:
+        if run.channel is None:
+            return
+        try:
+            run.channel.receive()  # runners have nothing to say after their hello
+        except (ChannelClosed, OSError):
+            self._hang_up(run)
+            if run.runner_pid not in self._by_pid:  # not our child: the end of its line is all we hear of its end
+                self._lost(run)
+
+    def _hang_up(self, run: Tended) -> None:
+        if run.channel is not None:
+            self._loop.unwatch(run.channel.fileno())
+            run.channel.close()
+            run.channel = None
+
+    def _forget(self, run: Tended) -> None:
+        self._hang_up(run)
+        self._close_pipe(run)
+        if run.timer is not None:
+            run.timer.cancel()
+        if self._runs.get(run.run_id) is run:
+            del self._runs[run.run_id]
+
+    # -- deaths -------------------------------------------------------------------------------------------------------
+
+    def reaped(self, pid: int, status: int) -> bool:
+        """A child of ours has ended; False when it was no runner."""
+        run = self._by_pid.pop(pid, None)
+        if run is None:
+            return False
+        self._hang_up(run)
+        if os.WIFEXITED(status) and os.WEXITSTATUS(status) == runner.DONE:
+            self._forget(run)
+        else:
+            self._lost(run)
+        return True
+
+    def adopted_orphan_ended(self, pid: int, start_ticks: int, status: int) -> None:
+        """A process that a dead runner left to us has ended: if it was a leader, its next runner wants to know."""
+        now = time.monotonic()
+        self._reaped[(pid, start_ticks)] = (status, now)
+        while self._reaped:
+            key, (_, at) = next(iter(self._reaped.items()))
+            if now - at < REMEMBERED_S and len(self._reaped) <= MOST_REMEMBERED:
+                break
+            del self._reaped[key]
+        for run in list(self._runs.values()):
+            if run.leader == (pid, start_ticks):
+                self._tell_reaped(run)
+
+    def _tell_reaped(self, run: Tended) -> None:
+        known = self._reaped.get(run.leader) if run.leader is not None else None
+        if known is None or run.channel is None or run.leader is None:
+            return
+        pid, start_ticks = run.leader
+        try:
+            run.channel.send({"ev": "reaped", "pid": pid, "start_ticks": start_ticks, "status": known[0]})
+        except ChannelClosed:  # its end is noticed where the channel is read
+            pass
+
+    # -- replacements -------------------------------------------------------------------------------------------------
+
+    def look_for_orphans(self) -> None:
+        """Runs on record that nobody serves: their runner died while no launcher was there to see it."""
+        known = {run.id for run in self._runs.values()}
+        for strategy_id in self._runtime.strategy_ids():
+            if strategy_id in known:
+                continue
+            try:
+                status = records.read_json(self._runtime.status(strategy_id))
+                if status is None or status.get("copied") or ended_on_record(self._runtime, status):
+                    continue
+                if locks.is_held(self._runtime.runner_lock(strategy_id)):
+                    continue  # it reports to us by itself within a second
+            except (ProcessError, OSError) as error:
+                self._say(f"cannot tell whether {strategy_id} has ended: {error}")
+                continue
+            run = Tended(strategy_id, str(status["run_id"]), -1)
+            self._runs[run.run_id] = run
+            self._replace(run, status)
+
+    def _lost(self, run: Tended) -> None:
+        """Its runner is gone. A run that is over, or never began, needs no other."""
+        run.runner_pid = 0
+        try:
+            status = records.read_json(self._runtime.status(run.id))
+        except (records.RecordError, OSError) as error:
+            self._say(f"cannot replace the runner of {run.id}: {error}")
+            self._later(run)
+            return
+        if status is None or status.get("run_id") != run.run_id or ended_on_record(self._runtime, status):
+            self._forget(run)
+            return
+        if run.attempts:
+            self._later(run)
+        else:
+            self._replace(run, status)
+
+    def _later(self, run: Tended) -> None:
+        pause = min(FIRST_PAUSE_S * 2 ** min(run.attempts, 16), LONGEST_PAUSE_S)
+        run.attempts += 1
+        run.timer = self._loop.call_later(pause, lambda: self._try_again(run))
+
+    def _try_again(self, run: Tended) -> None:
+        run.timer = None
+        if self._runs.get(run.run_id) is not run:
+            return
+        try:
+            status = records.read_json(self._runtime.status(run.id))
+        except (records.RecordError, OSError):
+            self._later(run)
+            return
+        if status is None or status.get("run_id") != run.run_id or ended_on_record(self._runtime, status):
+            self._forget(run)
+        else:
+            self._replace(run, status)
+
+    def _replace(self, run: Tended, status: dict[str, Any]) -> None:
+        run.leader = _key(identity_in(status, "leader"))
+        run.attempts += 1
+        pipe = run.pipe
+        try:
+            self._fork(run, lambda lifeline: runner.serve_adopted(self._runtime, run.id, runner.Ends(lifeline, pipe)))
+        except ProcessError as error:
+            self._say(f"cannot replace the runner of {run.id}: {error.message}")
+            self._later(run)
+            return
+        self._tell_reaped(run)
+        self._announce({"ev": "runner_lost", "id": run.id, "run_id": run.run_id, "replaced_by": run.runner_pid})
+
+
+def _key(identity: Identity | None) -> Key | None:
+    return (identity.pid, identity.start_ticks) if identity is not None and identity.where() == "here" else None
+
+
+def _out_of_descriptors(strategy_id: object, error: OSError) -> ProcessError:
+    why = (error.strerror or str(error)).lower()
+    return ProcessError(
+        "TOO_MANY_FILES", f"cannot start {strategy_id}: {why}; raise the hard limit of open files (`ulimit -Hn`)"
+    )
