@@ -18,13 +18,11 @@ def add(options: argparse.Namespace) -> int:
     path = Path(options.path).expanduser().resolve()
     if not path.exists():
         raise StratpanelError(f"cannot add {options.path}: there is no such file or folder")
-    body: dict[str, Any] = {"path": str(path)}
-    if options.id:
-        body["id"] = options.id
+    body: dict[str, Any] = {"id": options.id or path.stem, "path": str(path)}
     if path.suffix == ".ipynb":
         from stratpanel.notebook.promote import script_of
 
-        body = {"id": options.id or path.stem, "source": script_of(path)}
+        body = {"id": body["id"], "source": script_of(path)}
     row = connect(options).post("/api/strategies", body)
     print(f"{row['id']}: added; start it with `stratpanel start {row['id']}`")
     return DONE
