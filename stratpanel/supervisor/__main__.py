@@ -110,11 +110,17 @@ async def serve(runtime: Runtime, settings: Settings, refused: Path) -> int:
     history = History(database_path(runtime.workspace, runtime.root), zone=settings.zone)
     secrets = Secrets(runtime.workspace / "secrets.toml")
     core = Core(runtime, settings, history=history, secrets=secrets)
+
+    def hook_failed(event: dict[str, object]) -> None:
+        loop.call_soon_threadsafe(report_hook, core, event)
+
     hooks = Hooks(
         settings.on_event,
         workspace=runtime.workspace,
         env=core.environ,
-        report=lambda event: loop.call_soon_threadsafe(report_hook, core, event),
+        report=hook_failed,
+        mask=secrets.mask,
+        address=secrets.notify_address,
     )
     core.events.forward_to(hooks.offer)
     problem = core.load()

@@ -105,9 +105,7 @@ class Core:
         )
         self.shelf = Shelf(self.workspace)
         self.books = Books(self, history)
-        self.processes: Processes = (
-            processes if processes is not None else LauncherLink(runtime, self._launcher_said, self._launcher_came)
-        )
+        self.processes: Processes = processes or LauncherLink(runtime, self._launcher_said, self._launcher_came)
         self.queue = StartQueue(max(1, int(scaling.machine_cpus())), self.clock, self._queue_moved)
         self.starts, self.stops, self.endings = Starts(self), Stops(self), Endings(self)
         self.recovery, self.reconciler, self.watch = Recovery(self), Reconciler(self), Watch(self)
@@ -306,11 +304,16 @@ class Core:
         self.books.note_alive()
         self.fleet.poll()
         self.books.take_up_holds()
-        if self.calendars.changed() and self.calendars.reload():
+        if self.calendars.changed():
+            self.calendars_changed()
             self.happened("calendar", None, "calendar", self.calendars.problem or "calendars were read again")
-            for unit in self.units.values():
-                self.edges.set(unit.id, unit.plan, self.reconciler.calendar(unit))
-            self.reconciler.poke()
+
+    def calendars_changed(self) -> None:
+        """Read calendars again and let every schedule follow."""
+        self.calendars.reload()
+        for unit in self.units.values():
+            self.edges.set(unit.id, unit.plan, self.reconciler.calendar(unit))
+        self.reconciler.poke()
 
     def supervisor_status(self) -> dict[str, Any]:
         """The supervisor's fields of CONTRACTS, and its warnings."""

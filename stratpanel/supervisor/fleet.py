@@ -11,8 +11,9 @@ import logging
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any, Final
 
+from stratpanel.market.check import check
 from stratpanel.market.plan import DayException, Hold, Plan, Window
-from stratpanel.model.errors import Conflict, NotFound, PreconditionFailed
+from stratpanel.model.errors import Conflict, InvalidValue, NotFound, PreconditionFailed
 from stratpanel.model.ids import find_id
 from stratpanel.model.merge import merge_patch
 from stratpanel.model.states import REMOVABLE
@@ -23,6 +24,7 @@ from stratpanel.supervisor.registry import MergeReport, Registry
 from stratpanel.supervisor.unit import Unit
 
 if TYPE_CHECKING:
+    from stratpanel.market.calendar import Calendar
     from stratpanel.supervisor.core import Core
 
 log = logging.getLogger("stratpanel.fleet")
@@ -47,6 +49,16 @@ def plan_of(config: dict[str, Any], default_zone: str) -> Plan:
         ),
         live=config.get("mode") == "live",
     )
+
+
+def refuse_bad_schedule(plan: Plan, calendar: Calendar | None, now: datetime) -> list[str]:
+    """Raise InvalidValue for a schedule that can never run; answers warnings about one a person hardly meant."""
+    problems = check(plan, calendar, now)
+    errors = {one.field: one.message for one in problems if one.severity == "error"}
+    if errors:
+        field, message = next(iter(errors.items()))
+        raise InvalidValue(f"{field}: {message}", fields=errors)
+    return [f"{one.field}: {one.message}" for one in problems]
 
 
 class Fleet:
@@ -263,8 +275,8 @@ class Fleet:
             return
         core.drop(unit, by)
 
-    async def patch(self, unit: Unit, merge: dict[str, Any], if_match: str | None, by: str) -> None:
-        """Change a configuration by RFC 7396 merge. Raises PreconditionFailed, InvalidValue."""
+    async def patch(self, unit: Unit, merge: dict[str, Any], if_match: str | None, by: str) -> list[str]:
+        """Change a configuration by RFC 7396 merge; answers warnings. Raises PreconditionFailed, InvalidValue."""
         self.require_editable()
         if unit.strategy is None:
             raise NotFound(f"{unit.id} is not registered", code="STRATEGY_NOT_FOUND")
@@ -273,7 +285,11 @@ class Fleet:
         old = unit.strategy
         fresh = Strategy.from_config(unit.id, merge_patch(old.config(), merge))
         if fresh.etag() == unit.etag:
-            return
+            return []
+        warnings: list[str] = []
+        if "schedule" in merge:
+            plan = plan_of(fresh.config(), self._core.settings.timezone)
+            warnings = refuse_bad_schedule(plan, self._core.calendar_of(plan.calendar), self._core.clock.now())
         before, wanted = old.param.values(), fresh.param.values()
         keys = [name for name in fresh.config() if before[name] != wanted[name]]
         old.param.update(**{name: wanted[name] for name in keys})
@@ -281,6 +297,7 @@ class Fleet:
         self._core.happened("config", unit, by, f"changed: {', '.join(keys)}")
         self.changed(unit.id)
         await self.durable()
+        return warnings
 
 
 def _instant(epoch: float | None) -> datetime | None:

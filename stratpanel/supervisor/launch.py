@@ -37,7 +37,9 @@ class LineClosed(ConnectionError):
 class RunnerLine(Protocol):
     """What the rest of the supervisor may do with a runner."""
 
-    async def request(self, op: str, **fields: object) -> Message: ...
+    async def request(
+        self, op: str, *, timeout_s: float = REPLY_S, fds: Sequence[int] = (), **fields: object
+    ) -> Message: ...
     def close(self) -> None: ...
 
 

@@ -79,6 +79,8 @@ class Recovery:
 
     def _may_live(self, records: Records) -> bool:
         status, exit = records.status, records.exit
+        if status is not None and status.get("copied"):
+            return False  # it came with a copy of the workspace: those processes belong to the original
         return status is not None and not (exit is not None and exit.get("run_id") == status.get("run_id"))
 
     def _take(self, unit: Unit, records: Records) -> None:

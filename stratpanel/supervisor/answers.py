@@ -1,0 +1,203 @@
+"""What the API is told when it asks: statuses, reasons, calendars, history, logs, versions (api/ports.py).
+
+One half of `Front`. Methods that touch the disk are async and use a worker thread; none of them changes anything.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any, Final
+
+from stratpanel.market.errors import MarketError
+from stratpanel.market.explain import explain
+from stratpanel.market.plan import NO_HOLD
+from stratpanel.market.week import Planned, week_rows, week_text
+from stratpanel.model import schema
+from stratpanel.model.errors import InvalidValue, NotFound
+from stratpanel.model.values import Schedule
+from stratpanel.supervisor import uploads
+from stratpanel.supervisor.core import ChangeCallback, Core, TickCallback
+from stratpanel.supervisor.events import EventLog
+from stratpanel.supervisor.fleet import plan_of, refuse_bad_schedule
+from stratpanel.supervisor.logs import LogReader, Run
+from stratpanel.supervisor.unit import Unit
+
+Json = dict[str, Any]
+
+RUNS_OF_A_LOG: Final = 500  # a rotated log rarely holds more
+
+
+class Answers:
+    """Reads of the core, by id, in plain JSON."""
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+
+    @property
+    def workspace(self) -> Path:
+        """The workspace's folder."""
+        return self._core.workspace
+
+    @property
+    def events(self) -> EventLog:
+        """The numbered events."""
+        return self._core.events
+
+    def status(self, id: str) -> Json:
+        """One strategy's status fields."""
+        return self._core.status_of(self._core.unit(id))
+
+    def statuses(self) -> list[Json]:
+        """All strategies' status fields, by id."""
+        return [self._core.status_of(self._core.units[id]) for id in sorted(self._core.units)]
+
+    def supervisor_status(self) -> Json:
+        """The supervisor's own fields."""
+        return self._core.supervisor_status()
+
+    def config(self, id: str) -> Json:
+        """One strategy's configuration."""
+        return self._core.unit(id).config
+
+    def etag(self, id: str) -> str:
+        """The ETag of that configuration."""
+        return self._core.unit(id).etag
+
+    def on_change(self, callback: ChangeCallback) -> Callable[[], None]:
+        """See Core.on_change."""
+        return self._core.on_change(callback)
+
+    def on_tick(self, callback: TickCallback) -> Callable[[], None]:
+        """See Core.on_tick."""
+        return self._core.on_tick(callback)
+
+    def explain(self, id: str, at: datetime | None) -> Json:
+        """What the schedule and the holds say at a moment (now for None), and the next boundaries after it."""
+        core, unit = self._core, self._core.unit(id)
+        moment = at or core.clock.now()
+        return explain(unit.plan, core.reconciler.calendar(unit), unit.hold, moment, core.holds.current)
+
+    def explain_schedule(self, schedule: Json, mode: str, at: datetime | None, count: int) -> Json:
+        """The same for a schedule that is not saved; raises InvalidValue with the bad fields."""
+        core = self._core
+        try:
+            value = Schedule(**schema.read(Schedule, schedule))
+        except InvalidValue as error:
+            fields = {f"schedule.{name}": text for name, text in error.fields.items()}
+            raise InvalidValue(error.message, code=error.code, fields=fields) from None
+        plan = plan_of({"schedule": schema.to_json(value), "mode": mode}, core.settings.timezone)
+        warnings = refuse_bad_schedule(plan, core.calendar_of(plan.calendar), core.clock.now())
+        moment = at or core.clock.now()
+        told = explain(plan, core.calendar_of(plan.calendar), NO_HOLD, moment, NO_HOLD, count)
+        return {**told, "warnings": warnings}
+
+    def week(self) -> Json:
+        """The coming week of all strategies, as rows and drawn with characters."""
+        core = self._core
+        now, over = core.clock.now(), core.holds.current
+        items = [
+            Planned(unit.id, unit.plan, core.reconciler.calendar(unit), unit.hold, over)
+            for _, unit in sorted(core.units.items())
+        ]
+        return {"text": week_text(items, now, core.zone), "rows": week_rows(items, now)}
+
+    def calendar(self, name: str, from_: date | None, to: date | None) -> list[Json]:
+        """A calendar's sessions between two dates (today and 30 days on, by default); instants in UTC."""
+        try:
+            calendar = self._core.calendars.get(name)
+            start = from_ or self._core.clock.now().date()
+            sessions = calendar.sessions(start, to or start + timedelta(days=30))
+        except MarketError as error:
+            known = self._core.calendars.find(name) is not None
+            raise (InvalidValue if known else NotFound)(error.message, code=error.code) from error
+        return [
+            {
+                "date": session.date.isoformat(),
+                "open": session.open.astimezone(UTC).isoformat(),
+                "close": session.close.astimezone(UTC).isoformat(),
+                "kind": session.kind,
+                "why": session.why,
+            }
+            for session in sessions
+        ]
+
+    def calendars(self) -> Json:
+        """All calendars and what is to be done about them."""
+        core = self._core
+        now = core.clock.now()
+        warnings = core.calendars.warnings(now)
+        by_name = {warning.calendar: warning.message for warning in warnings}
+        rows = []
+        for name in core.calendars.names():
+            calendar = core.calendars.get(name)
+            through = calendar.valid_through
+            rows.append(
+                {
+                    "name": calendar.name,
+                    "timezone": calendar.timezone.key,
+                    "valid_through": through.isoformat() if through else None,
+                    "warning": by_name.get(calendar.name),
+                }
+            )
+        return {"calendars": rows, "warnings": [warning.message for warning in warnings]}
+
+    def log_reader(self, id: str) -> LogReader:
+        """A new reader of one strategy's log that knows its runs. Asks the database: for worker threads."""
+        unit = self._core.unit(id)
+        rows = self._core.history.runs(unit.id, RUNS_OF_A_LOG)
+        runs = [run for row in rows if (run := _stretch(row)) is not None]
+        return LogReader(self._core.log_path(unit.id), runs)
+
+    def log_runs(self, id: str) -> Sequence[Run]:
+        """The run under way or the last one, without asking the disk."""
+        run = self._core.unit(id).run
+        return [(run.run_id, datetime.fromtimestamp(run.started, UTC), None)] if run is not None else []
+
+    async def runs(self, id: str, limit: int = 100) -> list[Json]:
+        """Its runs, newest first."""
+        return await asyncio.to_thread(self._core.history.runs, self._core.unit(id).id, limit)
+
+    async def usage(self, id: str, since: float | None, step: float | None) -> Json:
+        """CPU, memory, threads and open files over time."""
+        unit = self._core.unit(id)
+        return await asyncio.to_thread(self._core.history.usage, unit.id, since, int(step) if step else None)
+
+    async def past_events(self, since: int | None, limit: int) -> list[Json]:
+        """The newest `limit` events after `since`, oldest first."""
+        history = self._core.history
+        return await asyncio.to_thread(lambda: history.events(since=since or 0, limit=limit, newest=True))  # type: ignore[call-arg]
+
+    def _copy(self, unit: Unit) -> Path:
+        return self._core.shelf.working_copy(str(unit.config["file_path"]))
+
+    async def source(self, id: str) -> str:
+        """The working copy's text."""
+        return await asyncio.to_thread(uploads.read_source, self._copy(self._core.unit(id)))
+
+    async def versions(self, id: str) -> list[Json]:
+        """Its deployed versions, newest first."""
+        unit = self._core.unit(id)
+        found = await asyncio.to_thread(self._core.shelf.versions.list, unit.id)
+        return [version.to_json() for version in found]
+
+    async def version(self, id: str, n: int) -> Json:
+        """One deployed version."""
+        unit = self._core.unit(id)
+        return (await asyncio.to_thread(self._core.shelf.versions.get, unit.id, n)).to_json()
+
+    async def diff(self, id: str, from_: Any, to: Any) -> Json:
+        """The unified diff of two versions, or of one and the working copy."""
+        unit = self._core.unit(id)
+        return await asyncio.to_thread(self._core.shelf.diff, unit.id, from_, to, self._copy(unit))
+
+
+def _stretch(row: Json) -> Run | None:
+    """A row of history as LogReader wants it."""
+    if not row.get("started"):
+        return None
+    ended = row.get("ended")
+    begun = datetime.fromisoformat(row["started"])
+    return row["run_id"], begun, datetime.fromisoformat(ended) if ended else None
