@@ -41,9 +41,6 @@ class Event(StrEnum):
     RESET_ASKED = "reset_asked"
     LOST = "lost"  # its lock is held, and neither leader nor member can be found
     FOUND_ALIVE = "found_alive"  # a run nobody here started is alive and now ours
-    FOUND_STARTING = "found_starting"  # the same, and younger than start_seconds
-    FOUND_STOPPING = "found_stopping"  # the same, and being stopped
-    FOUND_ENDED = "found_ended"  # it ended by itself while no supervisor watched
 
 
 @dataclass(frozen=True)
@@ -219,36 +216,6 @@ _ROWS: dict[Event, dict[State, State | str]] = {
         S.EXITED: S.RUNNING,
         S.FATAL: S.RUNNING,
         S.LOST: S.RUNNING,
-    },
-    E.FOUND_STARTING: {
-        S.STOPPED: S.STARTING,
-        S.STARTING: "it was known to be starting",
-        S.RUNNING: "it was known to run already",
-        S.STOPPING: "it is being stopped",
-        S.BACKOFF: S.STARTING,
-        S.EXITED: S.STARTING,
-        S.FATAL: S.STARTING,
-        S.LOST: S.STARTING,
-    },
-    E.FOUND_STOPPING: {
-        S.STOPPED: S.STOPPING,
-        S.STARTING: S.STOPPING,
-        S.RUNNING: S.STOPPING,
-        S.STOPPING: "it was known to be stopping",
-        S.BACKOFF: S.STOPPING,
-        S.EXITED: S.STOPPING,
-        S.FATAL: S.STOPPING,
-        S.LOST: S.STOPPING,
-    },
-    E.FOUND_ENDED: {
-        S.STOPPED: S.EXITED,
-        S.STARTING: "a newer run is under way",
-        S.RUNNING: "a newer run is under way",
-        S.STOPPING: "a newer run is under way",
-        S.BACKOFF: _OVER,
-        S.EXITED: _OVER,
-        S.FATAL: _OVER,
-        S.LOST: S.EXITED,
     },
 }
 

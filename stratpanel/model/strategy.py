@@ -161,8 +161,14 @@ class Workspace(Model):
     why: str = Text("", constant=True, longest=10_000, doc="the reason for the state, in words")
 
 
+for _cls in (Strategy, Workspace):
+    for _parameter in _cls.param.objects(instance=False).values():
+        # else Param copies each parameter to each instance that sets it: 1 KB a value, with a `constant` of its own
+        _parameter.per_instance = False
+
+
 def report(subject: Model, **values: Any) -> None:
-    """Set reported (constant) values of `subject` in one batch, on the thread that owns it.
+    """Set values of `subject`, reported (constant) ones too, in one batch, on the thread that owns it.
 
     Values that did not change fire nothing. A watcher that raises is logged and does not keep others from the values;
     a value that its parameter refuses raises ValueError and changes nothing.
@@ -171,8 +177,10 @@ def report(subject: Model, **values: Any) -> None:
     changed = {name: value for name, value in values.items() if held[name] is not value and held[name] != value}
     if not changed:
         return
-    existing = subject.param.objects("existing")
-    lifted = [parameter for name in changed if (parameter := existing[name]).constant]
+    parameters = type(subject).param.objects(instance=False)
+    for name, value in changed.items():  # update() would keep what stands before a bad value
+        parameters[name]._validate(value)
+    lifted = [parameters[name] for name in changed if parameters[name].constant]
     for parameter in lifted:  # class-wide while it lasts: hence one owning thread
         parameter.constant = False
     try:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from stratpanel.model.errors import InvalidValue
-from stratpanel.model.ids import find_id, id_problem
+from stratpanel.model.ids import id_problem
 from stratpanel.model.schema import fields, is_config
 from stratpanel.model.strategy import Strategy, report
 from stratpanel.supervisor.registry_entry import RUNTIME, Entry, flat, is_openalgo, read_entry, write_entry
@@ -69,6 +69,7 @@ class Registry:
         self._base: Document = {}  # the entries in it
         self._known: Document = {}  # what they mean, as `flat()` gives it
         self._removed: set[str] = set()  # by a person, while somebody here still has them
+        self._unwritten: set[str] = set()  # changed, but the save that should have written them could not
         self._texts: dict[str, tuple[Entry, str]] = {}
         self._stamp: tuple[int, int, int] | None = None
 
@@ -84,7 +85,7 @@ class Registry:
         nothing is written until `reload()` succeeds.
         """
         try:
-            content, document, strategies = self._read()
+            content, document, strategies = self._read({})
         except RegistryError as error:
             self._suspend(error)
             raise
@@ -102,15 +103,18 @@ class Registry:
         pids = {id: entry.get("pid") for id, entry in self._base.items() if entry.get("is_running")}
         return {id: pid for id, pid in pids.items() if isinstance(pid, int) and not isinstance(pid, bool) and pid > 1}
 
-    def _read(self) -> tuple[Content | None, Document, dict[str, Strategy]]:
-        """Read and check the file, giving an editor in the middle of writing a moment to finish."""
+    def _read(self, checked: Document) -> tuple[Content | None, Document, dict[str, Strategy]]:
+        """Read and check the file, giving an editor in the middle of writing a moment to finish.
+
+        Returns its bytes, its entries, and the strategies of those entries that are not in `checked` as they are.
+        """
         for attempt in range(_HALF_WRITTEN_TRIES):
             content = look(self.path, self.name)
             if content is None:
                 return None, {}, {}
             try:
                 document, text = parse(content.data, self.name)
-                return content, document, self._check(document, text)
+                return content, document, self._check(document, text, checked)
             except RegistryError:
                 age = time.time() - content.mtime_ns / 1e9
                 if attempt == _HALF_WRITTEN_TRIES - 1 or not 0 <= age < 1:
@@ -118,15 +122,18 @@ class Registry:
             time.sleep(_HALF_WRITTEN_PAUSE_S)
         raise AssertionError("unreachable")
 
-    def _check(self, document: dict[str, Any], text: str) -> dict[str, Strategy]:
+    def _check(self, document: dict[str, Any], text: str, checked: Document) -> dict[str, Strategy]:
         """Return the strategies of a parsed file; RegistryError that names line and field of all that is wrong."""
         strategies: dict[str, Strategy] = {}
         wrong: dict[tuple[str, ...], str] = {}
+        folded: dict[str, str] = {}
         for id, entry in document.items():
             problem = id_problem(id)
-            twin = find_id(id, strategies)
-            if problem or twin:
+            twin = folded.setdefault(id.casefold(), id)
+            if problem or twin != id:
                 wrong[(id,)] = problem or f"differs from {twin} only in case, so both would have the same files"
+                continue
+            if id in checked and same(checked[id], entry):
                 continue
             try:
                 strategies[id] = read_entry(id, entry)
@@ -156,11 +163,13 @@ class Registry:
         report, like `problem`, says why. `only` names the ids that changed since the last save, to spare the others.
         """
         result = MergeReport()
+        self._unwritten.update(strategies if only is None else only)
         if self._suspended:
             result.outcome, result.problem = "suspended", self.problem
             return result
         try:
-            self._save(strategies, only, result)
+            self._save(strategies, result)
+            self._unwritten.clear()
             self.problem = None
         except _Broken as error:
             self._suspend(error.cause)
@@ -173,7 +182,7 @@ class Registry:
     def reload(self, strategies: Mapping[str, Strategy]) -> MergeReport:
         """Read the file again on a person's word, end a suspension, merge and write; RegistryError if it is broken."""
         try:
-            self._read()
+            self._read(self._base)
         except RegistryError as error:
             self._suspend(error)
             raise
@@ -186,49 +195,52 @@ class Registry:
         self._suspended = True
         self.problem = f"{error.message}; mend it, then reload (until then nothing is written to it)"
 
-    def _save(self, strategies: Mapping[str, Strategy], only: Collection[str] | None, result: MergeReport) -> None:
+    def _save(self, strategies: Mapping[str, Strategy], result: MergeReport) -> None:
         self._removed &= strategies.keys()
-        ours = self._entries(strategies, only)
+        ours = self._entries(strategies)
         for _ in range(_RACES):
             standing = look(self.path, self.name)
             document: Document = ours
-            fresh_from_file: dict[str, Strategy] = {}
-            if standing is not None and not standing.same_bytes(self._seen):
-                document, fresh_from_file = self._merged(ours, result)
-            data = self._encode(document)
+            edited: dict[str, Strategy] = {}
+            result.edits = []
             try:
+                if standing is not None and not standing.same_bytes(self._seen):
+                    standing, document, edited = self._merged(ours, result)
+                data = self._encode(document)
                 if standing is None or standing.data != data:
                     standing = replace(self.path, data, standing, self.name)
                     result.outcome = "written"
             except Displaced:
                 continue  # a person was faster: merge that, too
-            self._hand_over(strategies, document, fresh_from_file, result)
+            self._hand_over(strategies, document, edited, result)
             self._accept(standing, document, self._meanings(strategies, document, result))
             return
         raise RegistryError(f"cannot write {self.name}: somebody else writes it all the time; nothing is lost")
 
-    def _entries(self, strategies: Mapping[str, Strategy], only: Collection[str] | None) -> Document:
+    def _entries(self, strategies: Mapping[str, Strategy]) -> Document:
         """What the file should say, in the file's order, new ones last."""
         ours: Document = {}
         order = [id for id in self._base if id in strategies]
         for id in [*order, *(id for id in strategies if id not in self._base)]:
             if id in self._removed:
                 continue
-            if only is not None and id not in only and id in self._base:
-                ours[id] = self._base[id]
-            else:
+            if id in self._unwritten or id not in self._base:
                 ours[id] = write_entry(strategies[id], self._base.get(id, {}), self._known.get(id, {}))
+            else:
+                ours[id] = self._base[id]
         return ours
 
-    def _merged(self, ours: Document, result: MergeReport) -> tuple[Document, dict[str, Strategy]]:
-        """Merge what a person wrote; returns the document and the strategies whose entry is not simply ours."""
+    def _merged(self, ours: Document, result: MergeReport) -> tuple[Content, Document, dict[str, Strategy]]:
+        """Merge what a person wrote; returns that, the merged document, the strategies whose entry is not just ours."""
         try:
-            _, theirs, read = self._read()
+            standing, theirs, read = self._read(self._base)
         except RegistryError as error:
             raise _Broken(error) from None
+        if standing is None:  # gone since we looked: being replaced, or removed; never an edit that removes all
+            raise Displaced
         document, edits = merge(self._base, ours, theirs)
         result.edits = edits
-        fresh: dict[str, Strategy] = {}
+        edited: dict[str, Strategy] = {}
         for id, entry in document.items():
             mine = ours.get(id)
             if mine is not None and same(mine, entry):
@@ -238,21 +250,21 @@ class Registry:
             except InvalidValue:  # the person's fields and ours fit alone but not together
                 strategy = read[id]
                 entry = {**theirs[id], **{name: mine[name] for name in RUNTIME if mine and name in mine}}
-            fresh[id] = strategy
+            edited[id] = strategy
             settled = write_entry(strategy, entry, flat(strategy.config()))
             runtime = mine or entry
             document[id] = {**settled, **{name: runtime[name] for name in RUNTIME if name in runtime}}
-        return document, fresh
+        return standing, document, edited
 
     def _hand_over(
         self,
         strategies: Mapping[str, Strategy],
         document: Document,
-        fresh: dict[str, Strategy],
+        edited: dict[str, Strategy],
         result: MergeReport,
     ) -> None:
         """Bring memory in step with what a person changed."""
-        for id, strategy in fresh.items():
+        for id, strategy in edited.items():
             if id in strategies:
                 _take_over(strategies[id], strategy)
                 result.changed.append(id)
@@ -304,8 +316,7 @@ def _take_over(strategy: Strategy, edited: Strategy) -> None:
     """Set the configuration and hold of `strategy` to those of `edited`, in place."""
     now, wanted = strategy.param.values(), edited.param.values()
     changed = {name: wanted[name] for name in fields(Strategy, is_config) if now[name] != wanted[name]}
-    strategy.param.update(**changed)
-    report(strategy, hold=edited.hold)
+    report(strategy, **changed, hold=edited.hold)
 
 
 def _split(place: tuple[str, ...]) -> tuple[str | int, ...]:

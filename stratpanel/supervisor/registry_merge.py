@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from stratpanel.model.kinds import shown
 from stratpanel.model.merge import fresh
 from stratpanel.supervisor.registry_entry import RUNTIME, Entry, in_step
 
@@ -26,13 +27,15 @@ class Edit:
     ours: Any = None
     conflict: bool = False
 
-    def sentence(self) -> str:
-        """The edit in words, for an event."""
+    def __str__(self) -> str:
+        """The edit in words, for an event; values of variables and parameters may be secret and are not shown."""
         if not self.field:
             what = "added" if self.before is None else "removed" if self.after is None else "kept, though we removed it"
             return f"{self.id}: {what} in the registry file"
-        lost = f", instead of our {self.ours!r}" if self.conflict else ""
-        return f"{self.id}: {self.field} set to {self.after!r} in the registry file{lost}"
+        if self.field.partition(".")[0] in ("env", "params", "args"):
+            return f"{self.id}: {self.field} changed in the registry file"
+        lost = f", instead of our {shown(self.ours)}" if self.conflict else ""
+        return f"{self.id}: {self.field} set to {shown(self.after)} in the registry file{lost}"
 
 
 def merge(base: Document, ours: Document, theirs: Document) -> tuple[Document, list[Edit]]:
@@ -85,8 +88,8 @@ def _merge_object(id: str, path: str, base: Entry, ours: Entry, theirs: Entry, e
             value = _merge_object(id, field, old if isinstance(old, dict) else {}, mine, his, edits)
         else:
             value = his
-            before, after, unwritten = (None if item is _MISSING else item for item in (old, his, mine))
-            edits.append(Edit(id, field, before, after, unwritten, conflict=not same(mine, old)))
+            before, after, lost = (None if item is _MISSING else item for item in (old, his, mine))
+            edits.append(Edit(id, field, before, after, lost, conflict=not same(mine, old)))
         if value is not _MISSING:
             merged[key] = fresh(value)
     return merged
