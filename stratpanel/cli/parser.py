@@ -198,7 +198,7 @@ def _show_commands(commands: Any) -> None:
     logs.add_argument("-t", "--times", action="store_true", help="put each line's time before it")
     logs.add_argument("--since", metavar="T", help="09:15, 2026-11-22T09:15:00+05:30, or 15m / 2h / 1d ago")
     logs.add_argument("--search", metavar="TEXT")
-    logs.add_argument("--run", metavar="RUN_ID")
+    logs.add_argument("--run", dest="run_id", metavar="RUN_ID")
     runs = _add(commands, "runs", "show a strategy's past runs", "show")
     _one_id(runs)
     runs.add_argument("-n", "--lines", type=int, default=20)

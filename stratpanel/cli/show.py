@@ -46,7 +46,7 @@ def logs(options: argparse.Namespace) -> int:
     """Print the newest lines; with `-f` go on as they come, across rotation and restarts."""
     api = connect(options)
     query: dict[str, Any] = {"lines": options.lines}
-    for key, value in (("search", options.search), ("run", options.run)):
+    for key, value in (("search", options.search), ("run", options.run_id)):
         if value:
             query[key] = value
     if options.since:
@@ -56,7 +56,7 @@ def logs(options: argparse.Namespace) -> int:
         _print_line(line["time"], line["text"], options.times)
     if not options.follow:
         return DONE
-    cursor = page["lines"][-1]["cursor"] if page["lines"] else None
+    cursor = page.get("after")
     for event, _id, data in api.stream(path_of(options.id, "logs", "stream"), None, cursor):
         if event == "line" and (not options.search or options.search.lower() in data["log"].lower()):
             _print_line(data["time"], data["log"], options.times)
@@ -127,5 +127,6 @@ def _print_event(event: dict[str, Any], as_json: bool) -> None:
         print(json.dumps(event, ensure_ascii=False), flush=True)
         return
     subject = event.get("id") or "-"
-    by = f" by {event['by']}" if event.get("by") else ""
-    print(f"{_clock(event['time'])}  {event['type']:<14} {subject:<20} {event.get('message', '')}{by}", flush=True)
+    message, by = event.get("message") or "", event.get("by")
+    whom = f" by {by}" if by and by not in message else ""
+    print(f"{_clock(event['time'])}  {event['type']:<14} {subject:<20} {message}{whom}", flush=True)
