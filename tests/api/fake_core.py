@@ -48,6 +48,7 @@ class FakeCore:
         self.events = EventLog()
         self.strategies: dict[str, Strategy] = {}
         self.rows: dict[str, Json] = {}
+        self.etags: dict[str, str] = {}
         self.sources: dict[str, str] = {}
         self.calls: list[tuple[Any, ...]] = []
         self.gate: asyncio.Event | None = None
@@ -67,6 +68,16 @@ class FakeCore:
             "cpu_percent": None, "memory_mb": None, "exit_code": None, "signal": None, "restarts": 0,
             "next_start": None, "next_stop": None, "log_path": str(log_path), "started": None,
         }  # fmt: skip
+        self._configured(id)
+
+    def _configured(self, id: str) -> None:
+        config = self.strategies[id].config()
+        self.etags[id] = self.strategies[id].etag()
+        self.rows[id].update(
+            name=config["name"], tags=config["tags"], user_id=config["user_id"], priority=config["priority"],
+            scheduled=config["schedule"]["enabled"], calendar=config["schedule"]["calendar"],
+            timezone=config["schedule"]["timezone"], memory_limit_mb=config["limits"]["memory_mb"],
+        )  # fmt: skip
 
     # -- reading
 
@@ -91,7 +102,7 @@ class FakeCore:
         return self.strategies[self._known(id)].config()
 
     def etag(self, id: str) -> str:
-        return self.strategies[self._known(id)].etag()
+        return self.etags[self._known(id)]
 
     def explain(self, id: str, at: datetime | None) -> Json:
         self._known(id)
@@ -249,6 +260,7 @@ class FakeCore:
         if if_match is not None and if_match != self.etag(id):
             raise PreconditionFailed(f"{id} was changed by somebody else meanwhile; read it again")
         schema.patch(self.strategies[id], merge)
+        self._configured(id)
         self.tell({id})
 
     # -- code and past

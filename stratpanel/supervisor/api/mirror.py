@@ -7,7 +7,6 @@ slow for its outbox gets a new snapshot instead of a backlog. Reads the core onl
 from __future__ import annotations
 
 import asyncio
-import time
 from typing import Any, Final
 
 from stratpanel.model.errors import NotFound
@@ -16,7 +15,6 @@ from stratpanel.supervisor.api.ports import Core, Json, Tick
 from stratpanel.supervisor.api.streams import Outbox, Stream, frame
 
 SAMPLED: Final = ("cpu_percent", "memory_mb", "uptime_s")  # change every second: ticks carry them, or the client counts
-FROM_CONFIG: Final = ("tags", "user_id", "priority")
 
 
 class MirrorFeed:
@@ -121,21 +119,9 @@ class MirrorFeed:
         return {key: value for key, value in self._core.supervisor_status().items() if key not in SAMPLED}
 
     def _row(self, status: Json) -> Json:
-        """A strategy as mirrors keep it: status without what changes each second, and what lists need of its config."""
-        id = status["id"]
-        config = self._core.config(id)
-        schedule = config.get("schedule") or {}
+        """A strategy as mirrors keep it: its status without what changes each second, and its configuration's ETag."""
         row: Json = {key: value for key, value in status.items() if key not in SAMPLED}
-        if "started" not in row and status.get("uptime_s") is not None:
-            row["started"] = round(time.time() - status["uptime_s"], 3)
-        row["etag"] = self._core.etag(id)
-        row["name"] = config.get("name") or id
-        row["memory_limit_mb"] = (config.get("limits") or {}).get("memory_mb")
-        row["scheduled"] = bool(schedule.get("enabled"))
-        row["calendar"] = schedule.get("calendar")
-        row["timezone"] = schedule.get("timezone")
-        for key in FROM_CONFIG:
-            row.setdefault(key, config.get(key))
+        row["etag"] = self._core.etag(status["id"])
         return row
 
 
