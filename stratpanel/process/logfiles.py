@@ -249,7 +249,7 @@ def rotate(log_path: str, keep: int) -> None:
     Raises OSError of the first step that fails; everything is then as after a kill at that step.
     """
     finish_rotation(log_path)
-    numbers = [number for number, _ in present(log_path) if number]
+    numbers = {number for number, _ in present(log_path) if number}
     gap = next((number for number in range(1, keep + 1) if number not in numbers), None)
     for number in sorted(numbers, reverse=True):
         if number > keep or (gap is None and number == keep):

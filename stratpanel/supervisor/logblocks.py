@@ -24,7 +24,7 @@ FORWARD = 256 << 10
 CUT = 64 << 10
 WINDOW = 256
 FOREVER = 1 << 64
-CURSOR = re.compile(r"(i?\d{1,20})-(\d{1,20})(~?)")
+CURSOR = re.compile(r"(i?[0-9]{1,20})-([0-9]{1,18})(~?)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +137,7 @@ class LogFile:
 @dataclass(frozen=True, slots=True)
 class Piece:
     """A line as it lies in a file: its bytes are [start, stop), without the newline. `text` is decoded, at most the
-    first 64 KiB (then `cut`); `partial` if no newline ends it yet."""
+    first 64 KiB (then `cut`, and its rest is never shown); `partial` if no newline ends it yet."""
 
     start: int
     stop: int
@@ -159,7 +159,7 @@ def _piece(start: int, stop: int, raw: bytes, partial: bool) -> Piece:
                 break
     elif not partial and raw.endswith(b"\r"):
         raw = raw[:-1]
-    return Piece(start, stop, raw.decode("utf-8", "replace"), cut, partial)
+    return Piece(start, stop, raw.decode("utf-8", "replace"), cut, partial and not cut)
 
 
 def forwards(file: LogFile, position: int, size: int, skipping: bool, limit: int) -> tuple[list[Piece], int, bool, int]:

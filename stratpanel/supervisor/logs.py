@@ -46,7 +46,7 @@ _ANSI = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@
 @dataclass(frozen=True, slots=True)
 class Line:
     """One line. `time` is when it came, in UTC, to 10 ms; None if not on record. `cut`: longer than shown;
-    `partial`: not ended yet."""
+    `partial`: not ended yet, and its cursor is its end."""
 
     time: datetime | None
     text: str
@@ -131,6 +131,8 @@ class LogReader:
         while file is not None:
             try:
                 for piece in backwards(file, end, wanted):
+                    if piece.stop == end and piece.cut and after is not None and newest:
+                        after = str(Cursor(file.birth, end))  # not the rest of a line that was cut
                     if piece.partial and not newest:  # its writer cut it there: it is as long as it gets
                         piece = replace(piece, partial=False)
                     ns = file.times.at(piece.start)
