@@ -199,13 +199,15 @@ def read_usage(
     connection: sqlite3.Connection, id: str, level: int, step: int, first: int, last: int
 ) -> dict[int, Bucket]:
     """Buckets of `step` seconds with first <= t <= last, from the table of `level`."""
-    rows = connection.execute(
-        f"""SELECT t - t % {int(step)} AS at, sum(cpu_n), sum(cpu_sum), max(cpu_max), sum(memory_n), sum(memory_sum),
-                   max(memory_max), max(threads), max(files)
-            FROM usage_{level} WHERE sid=(SELECT sid FROM series WHERE id=?) AND t BETWEEN ? AND ? GROUP BY at""",
-        (id, first, last + step - 1),
-    )
-    return {row[0]: Bucket(*row[1:]) for row in rows}
+    where = f"FROM usage_{level} WHERE sid=(SELECT sid FROM series WHERE id=?) AND t BETWEEN ? AND ?"
+    columns = "cpu_n, cpu_sum, cpu_max, memory_n, memory_sum, memory_max, threads, files"
+    if step == level:
+        query = f"SELECT t, {columns} {where}"
+    else:
+        query = f"""SELECT t - t % {int(step)} AS at, sum(cpu_n), sum(cpu_sum), max(cpu_max), sum(memory_n),
+                    sum(memory_sum), max(memory_max), max(threads), max(files) {where} GROUP BY at"""
+    rows = connection.execute(query, (id, first, last + step - 1))
+    return {row[0]: Bucket._make(row[1:]) for row in rows}
 
 
 def trim_usage(connection: sqlite3.Connection, sid: int, now: float) -> None:

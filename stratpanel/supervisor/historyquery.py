@@ -141,7 +141,7 @@ def usage_series(
     file: File, view: View, id: str, since: float | None, step: int | None, until: float | None, now: float
 ) -> Json:
     """The usage body of CONTRACTS from `since` (default an hour ago) to `until` (default now), epoch seconds."""
-    since = max(now - 3600 if since is None else since, now - usage.KEEP_S[60])
+    since = max(now - 3600 if since is None else since, now - usage.KEEP_S[usage.LEVELS[-1]])
     end = now if until is None else min(until, now)
     level, step = usage.choose(max(end - since, 0), now - since, step)
     first, last = int(since) - int(since) % step, int(end) - int(end) % step

@@ -1,4 +1,4 @@
-"""Usage of one strategy in whole numbers: samples, buckets of 1, 10 and 60 seconds, and how buckets add up.
+"""Usage of one strategy in whole numbers: samples, buckets of 1 s to 15 min, and how buckets add up.
 
 Used by the history. CPU is kept in hundredths of a percent of one core, memory in KiB, so that sums are integers and a
 roll-up is exact in whatever order and portions samples arrive. Pure: no clock, no disk.
@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import math
 from array import array
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import NamedTuple
 
-LEVELS = (1, 10, 60)  # seconds per bucket
-KEEP_S = {1: 3600, 10: 2 * 86_400, 60: 30 * 86_400}
+LEVELS = (1, 10, 60, 900)  # seconds per bucket; the last is there so that a month is a few thousand rows to read
+KEEP_S = {1: 3600, 10: 2 * 86_400, 60: 30 * 86_400, 900: 400 * 86_400}
 MOST_POINTS = 10_000
+MOST_ROWS = 20_000  # read for one answer, about 40 ms of SQLite
 USUAL_POINTS = 3600
 _NICE = (1, 2, 5, 10, 20, 30, 60, 120, 180, 300, 600, 900, 1200, 1800, 3600, 7200, 10_800, 21_600, 43_200, 86_400)
 NONE = -1  # a figure that is not known, in arrays and columns of integers
@@ -33,6 +34,9 @@ class Bucket(NamedTuple):
     memory_max: int
     threads: int  # largest
     files: int  # largest
+
+
+_EMPTY = Bucket(0, 0, NONE, 0, 0, NONE, NONE, NONE)
 
 
 def _whole(value: float | None, scale: int) -> int:
@@ -92,26 +96,23 @@ def choose(span_s: float, age_s: float, step: int | None) -> tuple[int, int]:
         wanted = span_s / USUAL_POINTS
         step = next((nice for nice in _NICE if nice >= wanted and nice % level == 0), _NICE[-1])
     step = max(step, math.ceil(span_s / MOST_POINTS), 1)
-    if step > level:  # read the coarsest level the step allows: fewer rows
-        level = max([level, *(other for other in LEVELS if other >= level and step % other == 0)])
+    # the coarsest level the step allows has the fewest rows; a finer step is not worth too many of them
+    level = max(other for other in LEVELS if other == level or (other > level and step % other == 0))
+    level = next((other for other in LEVELS if other >= level and span_s / other <= MOST_ROWS), LEVELS[-1])
     return level, math.ceil(step / level) * level
 
 
 def series(buckets: Mapping[int, Bucket], step: int, first: int, last: int) -> dict[str, object]:
     """The usage body of CONTRACTS over the grid first, first+step … last; null where there is no bucket."""
     grid = range(first, last + 1, step) if buckets else range(0)
-    found = [buckets.get(t) for t in grid]
+    found = [buckets.get(t, _EMPTY) for t in grid]
     return {
         "step_s": step,
         "t": list(grid),
-        "cpu_percent": [round(b.cpu_sum / b.cpu_n / 100, 2) if b and b.cpu_n else None for b in found],
-        "memory_mb": [round(b.memory_sum / b.memory_n / 1024, 3) if b and b.memory_n else None for b in found],
-        "threads": _column(b.threads if b else NONE for b in found),
-        "open_files": _column(b.files if b else NONE for b in found),
-        "cpu_percent_max": [round(b.cpu_max / 100, 2) if b and b.cpu_n else None for b in found],
-        "memory_mb_max": [round(b.memory_max / 1024, 3) if b and b.memory_n else None for b in found],
+        "cpu_percent": [round(b[1] / b[0] / 100, 2) if b[0] else None for b in found],
+        "memory_mb": [round(b[4] / b[3] / 1024, 3) if b[3] else None for b in found],
+        "threads": [None if b[6] < 0 else b[6] for b in found],
+        "open_files": [None if b[7] < 0 else b[7] for b in found],
+        "cpu_percent_max": [b[2] / 100 if b[0] else None for b in found],
+        "memory_mb_max": [round(b[5] / 1024, 3) if b[3] else None for b in found],
     }
-
-
-def _column(values: Iterable[int]) -> list[int | None]:
-    return [None if value < 0 else value for value in values]
