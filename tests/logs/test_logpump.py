@@ -395,7 +395,9 @@ def test_a_successor_without_a_log_drops_counts_and_says_so_when_it_can_write(cl
         clock.now += 1
         pipe.say(numbered_lines(4, 1))
         assert pipe.pump.dropped_bytes == 400
-    assert log.read_bytes() == b"[stratpanel] dropped 400 bytes of output here: not a directory\n" + numbered_lines(4, 1)
+    assert log.read_bytes() == b"[stratpanel] dropped 400 bytes of output here: not a directory\n" + numbered_lines(
+        4, 1
+    )
 
 
 def test_a_rotation_that_fails_leaves_the_log_growing_and_is_tried_again(

@@ -23,7 +23,21 @@ ROOT = Path(__file__).resolve().parents[2]
 START = datetime(2026, 11, 23, 3, 45, tzinfo=UTC)
 
 words = st.sampled_from(
-    [b"buy", b"SELL", b" ", b"\n", b"\n", b"\r\n", b"\r", b"\x1b[31m", b"\x1b[0m", b"\x00", b"\xff", b"\xe2\x82", b"\xac"]
+    [
+        b"buy",
+        b"SELL",
+        b" ",
+        b"\n",
+        b"\n",
+        b"\r\n",
+        b"\r",
+        b"\x1b[31m",
+        b"\x1b[0m",
+        b"\x00",
+        b"\xff",
+        b"\xe2\x82",
+        b"\xac",
+    ]
     + ["€".encode(), "straße".encode(), "İĞ".encode(), b"x" * 30, b"y" * 90]
 )
 texts = st.lists(words, max_size=40).map(b"".join)
@@ -238,7 +252,9 @@ for lines in page_all(reader, 1), follow_all(reader, None)[0], page_all(reader, 
     print([(line.text[:6], len(line.text), line.cut) for line in lines])
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
 """
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60, check=True
+    )
     *lists, memory = done.stdout.splitlines()
     expected = [("before", 6, False), ("zzzzzz", 65536 + len(CUT_MARK), True), ("after", 5, False)]
     assert lists == [str(expected), str(expected), "[]"]
