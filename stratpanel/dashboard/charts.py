@@ -46,9 +46,20 @@ COLOURS = {
         "ground": "#12171e",
     },
 }
-CLOCK = DatetimeTickFormatter(
-    seconds="%H:%M:%S", minsec="%H:%M:%S", minutes="%H:%M", hourmin="%H:%M", hours="%H:%M", days="%d %b", months="%d %b"
-)
+
+
+def _clock() -> DatetimeTickFormatter:
+    """Each figure its own: a Bokeh model belongs to one document."""
+    return DatetimeTickFormatter(
+        seconds="%H:%M:%S",
+        minsec="%H:%M:%S",
+        minutes="%H:%M",
+        hourmin="%H:%M",
+        hours="%H:%M",
+        days="%d %b",
+        months="%d %b",
+        context=None,
+    )
 
 
 def offset_of(zone: str) -> float:
@@ -114,10 +125,12 @@ class Trace:
                 formatters={"@t": "datetime"},
             )
         )
-        self.figure.xaxis.formatter = CLOCK
+        self.figure.xaxis.formatter = _clock()
         self.figure.yaxis.formatter = NumeralTickFormatter(format="0[.]0")
         self.figure.yaxis.ticker.desired_num_ticks = 3
-        self.figure.yaxis.axis_label = f"{title}, {unit}"
+        self.figure.title.text = f"{title}, {unit}" if unit else title
+        self.figure.title.update(text_font_size="11px", text_font_style="normal", offset=-40, standoff=2)
+        self._marks: list[Span] = []
         self._limit = Span(dimension="width", line_dash="dashed", line_width=1, location=0, visible=False)
         self.figure.add_layout(self._limit)
 
@@ -128,6 +141,19 @@ class Trace:
         else:
             self._limit.visible = False
 
+    def mark(self, times: Sequence[float], scheme: str) -> None:
+        """Draw a dotted line at each of these times (axis milliseconds), instead of the ones before."""
+        colour = COLOURS[scheme]["ink"]
+        while len(self._marks) < len(times):
+            span = Span(dimension="height", line_dash="dotted", line_width=1, location=0, visible=False)
+            self._marks.append(span)
+            self.figure.add_layout(span)
+        for at, span in enumerate(self._marks):
+            if at < len(times):
+                span.update(location=times[at], line_color=colour, visible=True)
+            else:
+                span.visible = False
+
     def paint(self, scheme: str) -> None:
         """Take the colours of the light or dark scheme."""
         colour, plot = COLOURS[scheme], self.figure
@@ -135,15 +161,13 @@ class Trace:
         self._line.line_color = colour[self._tone]
         self._area.fill_color = colour[self._tone]
         self._limit.line_color = colour["limit"]
+        plot.title.text_color = colour["ink"]
         for axis in (*plot.xaxis, *plot.yaxis):
             axis.update(
                 axis_line_color=None,
                 major_tick_line_color=colour["grid"],
                 minor_tick_line_color=None,
                 major_label_text_color=colour["ink"],
-                axis_label_text_color=colour["ink"],
-                axis_label_text_font_style="normal",
-                axis_label_text_font_size="11px",
                 major_label_text_font_size="11px",
             )
         for grid in (*plot.xgrid, *plot.ygrid):

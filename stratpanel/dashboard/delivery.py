@@ -66,6 +66,8 @@ class Delivery:
             ):  # the page left between two messages; its session ends soon
                 self.closed = True
                 return
+            except Exception:  # one view's fault must not keep the others of this page from what they wait for
+                log.exception("a page could not be written")
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:
         """Run a coroutine of this page, and keep it alive; its exception is logged, not lost."""

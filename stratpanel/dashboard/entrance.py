@@ -11,6 +11,7 @@ import logging
 import secrets
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import panel as pn
 
@@ -50,7 +51,8 @@ def session_page() -> Any:
         if DOOR and DOOR.open_to_all
         else ""
     )
-    return page(screen, title=f"stratpanel · {workspace.name}", warning=warning)
+    search = urlencode({key: value[0].decode() for key, value in pn.state.session_args.items() if key != "token"})
+    return page(screen, search=search, title=f"stratpanel · {workspace.name}", warning=warning)
 
 
 def _scheme() -> str:

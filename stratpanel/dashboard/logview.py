@@ -40,6 +40,7 @@ class LogView(JSComponent):
         self._ready = False
         self._generation = 0
         self._tail: Tail | None = None
+        self._run = ""
 
     def show(self, id_: str | None, zone: str = "") -> None:
         """Watch the log of `id_` from now on, None for nobody's."""
@@ -49,6 +50,12 @@ class LogView(JSComponent):
         self._id, self._zone = id_, zone
         if self._ready:
             self._join()
+
+    def only_run(self, run: str) -> None:
+        """Show the lines of one run only."""
+        self._run = run
+        if self._ready and self._id is not None:
+            self._delivery.spawn(self._one_run(self._id, run))
 
     def close(self) -> None:
         """Stop watching."""
@@ -72,6 +79,21 @@ class LogView(JSComponent):
             before=tail.before,
             lines=[line for _, line in tail.recent],
         )
+        if self._run:
+            self.only_run(self._run)
+
+    async def _one_run(self, id_: str, run: str) -> None:
+        try:
+            page = await self._actions.get(f"{strategy_path(id_)}/logs", lines=5 * PAGE, run=run)
+        except StratpanelError as error:
+            self._say("failed", text=f"the log of this run could not be read: {error.message}")
+            return
+        if run == self._run:
+            self._generation += 1
+            lines = [line_of(item) for item in page["lines"]]
+            note = "" if lines else "Nothing of this run is left in the log files."
+            self._say("log", id=id_, zone=self._zone, title="", note=note, before=page.get("before"), lines=lines)
+            self._say("run", run=run)
 
     def _leave(self) -> None:
         if self._id is not None and self._tail is not None:
@@ -100,6 +122,9 @@ class LogView(JSComponent):
         elif self._id is not None and data.get("g") == self._generation:
             if data.get("do") == "older":
                 self._delivery.spawn(self._older(self._id, data))
+            elif data.get("do") == "all runs" and self._tail is not None:
+                self._run = ""
+                self.restarted(self._tail)
             elif data.get("do") == "clear":
                 self._delivery.spawn(self._clear(self._id))
 
@@ -107,7 +132,9 @@ class LogView(JSComponent):
         generation = self._generation
         lines = min(5000, int(message.get("lines") or PAGE))
         try:
-            page = await self._actions.get(f"{strategy_path(id_)}/logs", lines=lines, before=message.get("before"))
+            page = await self._actions.get(
+                f"{strategy_path(id_)}/logs", lines=lines, before=message.get("before"), run=self._run or None
+            )
         except StratpanelError as error:
             self._say("failed", text=f"older lines could not be read: {error.message}")
             return

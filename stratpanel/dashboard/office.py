@@ -7,9 +7,11 @@ server and cells of a notebook come here; tests put a fake office in.
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from pathlib import Path
 
 from stratpanel.dashboard.screen import Office
+from stratpanel.dashboard.templates import templates
 
 _OPEN: dict[Path, Office] = {}
 
@@ -22,7 +24,7 @@ def office(workspace: Path) -> Office:
 
         calls = SupervisorCalls(workspace)
         source = MirrorSource(calls, asyncio.get_event_loop())
-        found = _OPEN[workspace] = Office(source, calls)
+        found = _OPEN[workspace] = Office(source, calls, partial(templates, workspace))
     return found
 
 

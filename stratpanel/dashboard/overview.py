@@ -64,12 +64,22 @@ class Overview(pn.viewable.Viewer):
     def __panel__(self) -> pn.Column:
         return self._layout
 
+    def show(self, visible: bool) -> None:
+        """Show or hide it; hidden it keeps its place, filter and choice, and draws nothing."""
+        self._layout.visible = visible
+        if visible and self._chosen is not None:
+            self._screen.delivery.spawn(self._select({"id": self._chosen}))
+        elif not visible:
+            self.log.show(None)
+
     async def _select(self, message: Mapping[str, Any]) -> None:
         id_ = str(message.get("id"))
         row = self._screen.source.rows.get(id_)
         if row is None:
             return
         self._chosen = id_
+        if not self._layout.visible:
+            return
         zone, limit = str(row.get("timezone") or ""), row.get("memory_limit_mb")
         self._screen.delivery.run(lambda: self.log.show(id_, zone))
         usage: Mapping[str, Any] = {}
@@ -84,13 +94,13 @@ class Overview(pn.viewable.Viewer):
 
     def _beat(self, now: float) -> None:
         id_ = self._chosen
-        if id_ is not None:
+        if id_ is not None and self._layout.visible:
             cpu, memory = self._screen.source.usage.get(id_, (None, None))
             self._screen.delivery.run(lambda: self.charts.point(now, cpu, memory))
 
 
 LAYOUT = """
-:host { display: flex !important; flex-direction: column; min-height: 0; }
+:host { min-height: 0; }
 """
 DOCK = """
 :host { border-top: 1px solid var(--divider, rgba(128, 140, 155, .35)); flex: 0 0 38% !important; height: 38% !important; min-height: 220px; }

@@ -1,4 +1,4 @@
-"""The dashboard as a page: header, notices, the overview or one strategy, and the address that names what is shown.
+"""The dashboard as a page: header, notices, the overview, one strategy, a new one or the week, and the address that names it.
 
 `page()` builds it for `panel serve`; `Dashboard` is the same as a Viewer for a cell. Neither opens a file or polls anything.
 """
@@ -7,90 +7,153 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import parse_qs
 
 import panel as pn
 import panel_material_ui as pmui
 
+from stratpanel.dashboard.actions import strategy_path
+from stratpanel.dashboard.look import BAR, THEME
 from stratpanel.dashboard.overview import Overview
 from stratpanel.dashboard.screen import Screen
+from stratpanel.dashboard.strategy import FILL, StrategyPage
 from stratpanel.dashboard.wire import Header, Notices
-from stratpanel.model.errors import InvalidValue
+from stratpanel.model.errors import InvalidValue, NotFound
 
-FONT = '"Roboto", "Segoe UI", system-ui, sans-serif'
-THEME: dict[str, dict[str, Any]] = {
-    "light": {
-        "palette": {
-            "primary": {"main": "#0b5cab"},
-            "error": {"main": "#b3201b"},
-            "success": {"main": "#17713a"},
-            "warning": {"main": "#855200"},
-            "background": {"default": "#ffffff", "paper": "#ffffff"},
-            "text": {"primary": "#17202b", "secondary": "#55606e"},
-            "divider": "#dde2e8",
-        }
-    },
-    "dark": {
-        "palette": {
-            "primary": {"main": "#74b3ff", "contrastText": "#0a1420"},
-            "error": {"main": "#ff8a80"},
-            "success": {"main": "#58c97b"},
-            "warning": {"main": "#e5b454"},
-            "background": {"default": "#12171e", "paper": "#12171e"},
-            "text": {"primary": "#e4e9f0", "secondary": "#9fabba"},
-            "divider": "#283140",
-        }
-    },
-}
-for _scheme in THEME.values():
-    _scheme["typography"] = {"fontFamily": FONT, "fontSize": 13}
-    _scheme["shape"] = {"borderRadius": 6}
-
-BAR = {
-    "& .header": {
-        "backgroundColor": "background.paper",
-        "backgroundImage": "none",
-        "color": "text.primary",
-        "boxShadow": "none",
-        "borderBottom": "1px solid",
-        "borderColor": "divider",
-    },
-    "& .header .MuiToolbar-root": {"minHeight": "48px", "px": "14px"},
-    "& main": {"paddingTop": "0px"},
-    "& main > .MuiToolbar-root, & main .MuiToolbar-root": {"minHeight": "49px"},
-}
+PAGES = ("board", "strategy", "new", "week")
 
 
 class Dashboard(pn.viewable.Viewer):
-    """Everything below the header; switches between the overview and one strategy."""
+    """Everything below the header; shows the overview, or another page in its place."""
 
-    def __init__(self, screen: Screen, *, height: int | None = None, **params: Any) -> None:
+    def __init__(
+        self,
+        screen: Screen,
+        *,
+        height: int | None = None,
+        warning: str = "",
+        start: Mapping[str, str] | None = None,
+        **params: Any,
+    ) -> None:
         super().__init__(**params)
         self.screen = screen
         self.overview = Overview(screen)
-        self.notices = Notices(bus=screen.bus, sizing_mode="stretch_width", margin=0)
+        self.notices = Notices(bus=screen.bus, warning=warning, sizing_mode="stretch_width", margin=0)
+        self._shown: Any = None
+        self._place = pn.Column(sizing_mode="stretch_both", margin=0, stylesheets=[FILL], visible=False)
+        self._stage = pn.Column(self.overview, self._place, sizing_mode="stretch_both", margin=0, stylesheets=[FILL])
         sizing: dict[str, Any] = (
             {"sizing_mode": "stretch_both"} if height is None else {"sizing_mode": "stretch_width", "height": height}
         )
-        self._stage = pn.Column(self.overview, sizing_mode="stretch_both", margin=0, stylesheets=[STAGE])
-        self._layout = pn.Column(screen.wire, self.notices, self._stage, margin=0, stylesheets=[STAGE], **sizing)
-        screen.wire.answer("open", self._open)
+        self._layout = pn.Column(screen.wire, self.notices, self._stage, margin=0, stylesheets=[FILL], **sizing)
+        for name, answer in (
+            ("open", self._open),
+            ("duplicate", self._duplicate),
+            ("rename", self._rename),
+            ("remove", self._remove),
+        ):
+            screen.wire.answer(name, answer)
+        screen.on_scheme(self._repaint)
+        screen.on_close(self._leave)
+        self._go(start or {})
 
     def __panel__(self) -> pn.Column:
         return self._layout
 
     async def _open(self, message: Mapping[str, Any]) -> None:
-        what = message.get("page")
-        if what not in ("board", "strategy", "new"):
-            raise InvalidValue(f"there is no page {what!r}")
+        where = {key: str(message[key]) for key in ("page", "id", "tab", "run") if message.get(key)}
+        if "search" in message:  # the browser went back or forward
+            where = where_of(str(message["search"]))
+        if where.get("page", "board") not in PAGES:
+            raise InvalidValue(f"there is no page {where.get('page')!r}")
+        if where.get("page") == "strategy" and where.get("id") not in self.screen.source.rows:
+            raise NotFound(f"there is no strategy {where.get('id')!r}")
+        self.screen.delivery.run(lambda: self._go(where))
+        if "search" not in message:
+            self.screen.wire.tell("goto", search=search_of(where))
+
+    def _go(self, where: Mapping[str, str]) -> None:
+        page = where.get("page", "board")
+        id_, tab = where.get("id", ""), where.get("tab", "logs")
+        if page == "strategy" and isinstance(self._shown, StrategyPage) and self._shown.id == id_:
+            self._shown.turn_to(tab, run=where.get("run", ""))
+            return
+        self._leave()
+        if page == "strategy":
+            self._shown = StrategyPage(self.screen, id_, tab, run=where.get("run", ""))
+        elif page == "new":
+            from stratpanel.dashboard.new import NewStrategy
+
+            self._shown = NewStrategy(self.screen)
+        elif page == "week":
+            from stratpanel.dashboard.week import Week
+
+            self._shown = Week(self.screen)
+        self._place[:] = [self._shown] if self._shown is not None else []
+        self._place.visible = self._shown is not None
+        self.overview.show(self._shown is None)
+
+    def _leave(self) -> None:
+        if self._shown is not None and hasattr(self._shown, "close"):
+            self._shown.close()
+        self._shown = None
+
+    def _repaint(self, scheme: str) -> None:
+        if isinstance(self._shown, StrategyPage):
+            self._shown.repaint(scheme)
+
+    # -- what is done to a strategy as a whole
+
+    async def _duplicate(self, message: Mapping[str, Any]) -> dict[str, Any]:
+        id_, to = str(message.get("id")), str(message.get("to") or "")
+        await self.screen.actions.ask("POST", f"{strategy_path(id_)}/duplicate", body={"id": to}, action="duplicate")
+        self.screen.wire.tell("goto", open={"page": "strategy", "id": to, "tab": "source"})
+        return {"said": f"{to} is a copy of {id_}, on paper and without schedule"}
+
+    async def _rename(self, message: Mapping[str, Any]) -> dict[str, Any]:
+        id_, to = str(message.get("id")), str(message.get("to") or "")
+        await self.screen.actions.ask("POST", f"{strategy_path(id_)}/rename", body={"id": to}, action="rename")
+        self.screen.wire.tell("goto", open={"page": "strategy", "id": to, "tab": "settings"})
+        return {"said": f"{id_} is {to} now"}
+
+    async def _remove(self, message: Mapping[str, Any]) -> dict[str, Any]:
+        id_ = str(message.get("id"))
+        await self.screen.actions.ask("DELETE", strategy_path(id_), action="remove")
+        self.screen.wire.tell("goto", open={"page": "board"})
+        return {"said": f"{id_} was removed; its files, log and history stay"}
 
 
-STAGE = ":host { display: flex !important; flex-direction: column; min-height: 0; }"
+def where_of(search: str) -> dict[str, str]:
+    """What an address's query names: `?strategy=ema&tab=logs`, `?page=week`."""
+    query = {key: values[0] for key, values in parse_qs(search.lstrip("?")).items()}
+    if query.get("strategy"):
+        return {
+            "page": "strategy",
+            "id": query["strategy"],
+            "tab": query.get("tab", "logs"),
+            "run": query.get("run", ""),
+        }
+    page = query.get("page", "board")
+    return {"page": page if page in PAGES and page != "strategy" else "board"}
 
 
-def page(screen: Screen, *, title: str, warning: str = "") -> pmui.Page:
+def search_of(where: Mapping[str, str]) -> dict[str, str]:
+    """The query that names a place."""
+    page = where.get("page", "board")
+    if page == "strategy":
+        named = {"strategy": where.get("id", ""), "tab": where.get("tab", "logs"), "run": where.get("run", "")}
+        return {key: value for key, value in named.items() if value}
+    return {} if page == "board" else {"page": page}
+
+
+def page(screen: Screen, *, title: str, warning: str = "", search: str = "") -> pmui.Page:
     """The whole web page of one session."""
-    dashboard = Dashboard(screen)
-    header = Header(bus=screen.bus, title="stratpanel", warning=warning, sizing_mode="stretch_width", margin=0)
+    where = where_of(search)
+    if where.get("page") == "strategy" and screen.source.rows and where.get("id") not in screen.source.rows:
+        where = {}
+    screen.wire.address = True
+    dashboard = Dashboard(screen, warning=warning, start=where)
+    header = Header(bus=screen.bus, title="stratpanel", sizing_mode="stretch_width", margin=0)
     built = pmui.Page(
         title="",
         meta_title=title,

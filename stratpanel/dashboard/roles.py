@@ -13,10 +13,9 @@ from stratpanel.model.errors import Forbidden, InvalidValue
 
 RANK = {"viewer": 0, "operator": 1, "admin": 2}
 
-OPERATOR = frozenset(
-    ["start", "stop", "kill", "restart", "reset", "pause", "resume", "panic", "deploy", "clear_log", "patch", "source", "add", "duplicate", "rollback"]
-)
-ADMIN = frozenset(["remove", "rename", "promote", "resume_all", "secrets"])
+# The same line as the API draws: operators act on what runs, admins change code and configuration.
+OPERATOR = frozenset(["start", "stop", "kill", "restart", "reset", "pause", "resume", "panic", "reload"])
+VIEWER = frozenset(["look"])
 
 
 @dataclass(frozen=True)
@@ -28,7 +27,7 @@ class Person:
 
     def require(self, action: str) -> None:
         """Raise Forbidden, in words, unless this role may do it."""
-        needed = "admin" if action in ADMIN else "operator" if action in OPERATOR else "viewer"
+        needed = "viewer" if action in VIEWER else "operator" if action in OPERATOR else "admin"
         if RANK[self.role] < RANK[needed]:
             raise Forbidden(
                 f"{action.replace('_', ' ')} needs the role {needed}; {self.name or 'you'} has the role {self.role}"

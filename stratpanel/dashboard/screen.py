@@ -6,7 +6,7 @@ Made once per session (or notebook cell); nothing of a session outlives `close`.
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from stratpanel.dashboard.actions import Actions
 from stratpanel.dashboard.delivery import Delivery
@@ -14,15 +14,17 @@ from stratpanel.dashboard.feed import Feed
 from stratpanel.dashboard.logfeed import LogFeed
 from stratpanel.dashboard.roles import Person
 from stratpanel.dashboard.source import Calls, Source
+from stratpanel.dashboard.templates import Template
 from stratpanel.dashboard.wire import Wire
 
 
 class Office:
     """What all pages of one workspace share in this process: the mirror, its feed, the logs being watched."""
 
-    def __init__(self, source: Source, calls: Calls) -> None:
+    def __init__(self, source: Source, calls: Calls, templates: Callable[[], Sequence[Template]] = tuple) -> None:
         self.source = source
         self.calls = calls
+        self.templates = templates
         self.feed = Feed(source)
         self.logs = LogFeed(calls)
 
@@ -42,6 +44,7 @@ class Screen:
         self.source = office.source
         self.feed = office.feed
         self.logs = office.logs
+        self.templates = office.templates
         self.scheme = scheme
         self.actions = Actions(office.calls, person)
         self.delivery = Delivery()

@@ -29,6 +29,7 @@ class Wire(JSComponent):
     """Invisible; one per page, put first in its layout."""
 
     bus = param.String(doc="the name of the browser's store; shared by the components of one page")
+    address = param.Boolean(default=False, doc="whether the browser's address names what is shown")
 
     _esm = script("wire")
 
@@ -124,7 +125,7 @@ class Drawn(JSComponent):
 class Board(Drawn):
     """The table of strategies with its toolbar."""
 
-    _esm = script("columns", "rules", "board", "board_keys")
+    _esm = script("columns", "rules", "menu", "board", "board_keys")
     _stylesheets = styles("board")
 
 
@@ -132,7 +133,6 @@ class Header(Drawn):
     """Totals, host, heartbeat, markets, pause and PANIC."""
 
     title = param.String(default="stratpanel")
-    warning = param.String(doc="shown as a permanent warning, such as: no token is asked for")
 
     _esm = script("rules", "header")
     _stylesheets = styles("header")
@@ -140,6 +140,8 @@ class Header(Drawn):
 
 class Notices(Drawn):
     """Toasts and the line that says when supervisor or dashboard do not answer."""
+
+    warning = param.String(doc="always shown, such as: no token is asked for")
 
     _esm = script("notices")
     _stylesheets = styles("notices")

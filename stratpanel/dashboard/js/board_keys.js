@@ -81,30 +81,15 @@ Object.assign(Board.prototype, {
   },
 
   openMenu(id, anchor) {
-    this.closeMenu?.()
     const row = this.store.rows.get(id)
     if (!row) { return }
-    const may = this.store.user.role !== "viewer", alive = ALIVE.has(row.state)
-    const item = (label, name, run, on = true) => h("button", {type: "button", role: "menuitem", disabled: !on, onclick: () => { this.closeMenu(); run() }}, icon(name, 14), label)
-    const menu = h("div", {class: "menu", role: "menu", "aria-label": "actions for " + id},
-      item("Open", "open", () => this.open(id)), item("Logs", "list", () => this.store.ask("open", {page: "strategy", id, tab: "logs"})), item("Schedule", "week", () => this.store.ask("open", {page: "strategy", id, tab: "schedule"})), h("hr"),
-      item("Start", "play", () => this.act("start", [id]), may && !alive), item("Stop", "stop", () => this.act("stop", [id]), may && (alive || row.state === "lost")), item("Restart", "again", () => this.act("restart", [id]), may && alive),
-      item("Kill (SIGKILL)", "bolt", () => this.act("kill", [id]), may && (alive || row.state === "lost")), item("Reset", "check", () => this.act("reset", [id]), may && ["fatal", "lost", "exited", "backoff"].includes(row.state)), h("hr"),
-      row.hold === "paused" ? item("Resume its schedule", "play", () => this.act("resume", [id]), may) : item("Pause its schedule", "pause", () => this.act("pause", [id]), may))
-    const outside = (event) => { if (!event.composedPath().includes(menu)) { this.closeMenu() } }
-    this.closeMenu = () => { menu.remove(); document.removeEventListener("pointerdown", outside, true); this.closeMenu = null; this.table.focus({preventScroll: true}) }
-    menu.addEventListener("keydown", (event) => {
-      event.stopPropagation()
-      const all = [...menu.querySelectorAll("button:not([disabled])")], at = all.indexOf(this.root.getRootNode().activeElement)
-      if (event.key === "Escape" || event.key === "Tab") { event.preventDefault(); this.closeMenu() }
-      if (event.key === "ArrowDown" || event.key === "ArrowUp") { event.preventDefault(); all[(at + (event.key === "ArrowDown" ? 1 : all.length - 1)) % all.length].focus() }
-    })
-    this.root.append(menu)
-    const box = anchor.getBoundingClientRect()
-    menu.style.right = Math.max(4, innerWidth - box.right) + "px"
-    menu.style.top = Math.min(box.bottom + 2, innerHeight - menu.offsetHeight - 8) + "px"
-    document.addEventListener("pointerdown", outside, true)
-    menu.querySelector("button:not([disabled])")?.focus()
+    const may = this.store.user.role !== "viewer", alive = ALIVE.has(row.state), tab = (name) => () => this.store.ask("open", {page: "strategy", id, tab: name})
+    popupMenu(this.root, anchor, [
+      ["Open", "open", () => this.open(id)], ["Logs", "list", tab("logs")], ["Schedule", "week", tab("schedule")], ["Source", "copy", tab("source")], null,
+      ["Start", "play", () => this.act("start", [id]), may && !alive], ["Stop", "stop", () => this.act("stop", [id]), may && (alive || row.state === "lost")], ["Restart", "again", () => this.act("restart", [id]), may && alive],
+      ["Kill (SIGKILL)", "bolt", () => this.act("kill", [id]), may && (alive || row.state === "lost")], ["Reset", "check", () => this.act("reset", [id]), may && ["fatal", "lost", "exited", "backoff"].includes(row.state)], null,
+      row.hold === "paused" ? ["Resume its schedule", "play", () => this.act("resume", [id]), may] : ["Pause its schedule", "pause", () => this.act("pause", [id]), may],
+    ], this.table)
   },
 })
 

@@ -79,7 +79,7 @@ const COLUMNS = [
   {key: "why", title: "Why", width: "minmax(120px, 2fr)", from: 560, paint(cell, row) {
     setText(cell, row.why || "")
     cell.title = row.why || ""
-    cell.classList.toggle("bad", row.state === "fatal" || row.state === "lost" || /calendar cannot|unverified/.test(row.why || ""))
+    cell.classList.toggle("bad", row.state === "fatal" || row.state === "lost" || Boolean(row.alert))
   }},
   {key: "mode", title: "Mode", width: "52px", from: 1180, sort: byText((r) => r.mode || ""), paint: (cell, row) => setText(cell, row.mode || "")},
   {key: "pid", title: "PID", width: "66px", num: true, from: 1000, sort: byNumber((r) => r.pid), paint: (cell, row) => setText(cell, row.pid == null ? "" : String(row.pid))},

@@ -7,7 +7,7 @@ class Head {
     this.brand = h("button", {type: "button", class: "brand", title: "all strategies", onclick: () => this.store.ask("open", {page: "board"}).catch(() => {})}, h("b", {}, model.title), this.where = h("span", {class: "where"}))
     this.totals = h("div", {class: "totals", role: "status", "aria-label": "totals"})
     this.machine = h("div", {class: "fact machine", title: "the machine's processor and memory"})
-    this.heart = h("div", {class: "fact heart", title: "seconds since the supervisor was last heard"}, icon("heart", 13), this.beat = h("span"))
+    this.heart = h("div", {class: "fact pulse", title: "seconds since the supervisor was last heard"}, icon("heart", 13), this.beat = h("span"))
     this.clocks = h("div", {class: "clocks"})
     this.pause = button("Pause", "pause", () => this.togglePause(), {class: "pause"})
     this.panic = button("PANIC", "halt", () => this.askPanic(), {class: "danger panic", title: "stop every strategy now"})

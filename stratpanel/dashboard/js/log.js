@@ -32,7 +32,7 @@ class Log {
     this.hitCount = h("span", {class: "count", role: "status"})
     this.only = h("input", {type: "checkbox", onchange: () => { this.onlyHits = this.only.checked; this.refilter() }})
     this.levels = h("select", {"aria-label": "level", onchange: () => { this.level = Number(this.levels.value); this.refilter() }}, [[-1, "All levels"], [1, "Info and up"], [2, "Warnings and up"], [3, "Errors"]].map(([v, t]) => h("option", {value: v}, t)))
-    this.runs = h("select", {"aria-label": "run", hidden: true, onchange: () => { this.run = this.runs.value || null; this.refilter() }})
+    this.runs = h("select", {"aria-label": "run", hidden: true, onchange: () => { this.run = this.runs.value || null; if (this.wantedRun && !this.run) { this.wantedRun = null; this.model.send_msg({do: "all runs", g: this.generation}) } this.refilter() }})
     this.clock = button("Times", "clock", () => this.toggleTimes(), {class: "toggle", "aria-pressed": this.times, title: "show when each line was printed"})
     this.state = button("", null, () => this.setFollow(!this.follow), {class: "follow toggle"})
     this.moreMenu = [iconButton("copy the lines shown", "copy", () => this.copy()), iconButton("download the log", "save", () => this.download())]
@@ -74,6 +74,7 @@ class Log {
     } else if (m.g !== this.generation) { return }
     else if (m.k === "more") { if (m.skipped) { this.add([[null, `… ${m.skipped} lines came faster than a page can show; they are in the file`, null]], false) } this.add(m.lines, false); this.setNote("") }
     else if (m.k === "older") { this.loading = false; this.before = m.before; this.add(m.lines, true) }
+    else if (m.k === "run") { this.wantedRun = m.run; this.run = m.run; this.runs.value = m.run; this.refilter() }
     else if (m.k === "note") { this.setNote(m.text) }
     else if (m.k === "failed") { this.loading = false; this.store.toast("bad", m.text) }
     else if (m.k === "ended") { this.whole?.() }
@@ -214,8 +215,9 @@ class Log {
     if (!fresh) { return }
     const chosen = this.runs.value
     this.runs.replaceChildren(h("option", {value: ""}, "All runs"), ...[...this.known].sort().reverse().map((r) => h("option", {value: r}, (r.split("~")[1] || r).replace(/^(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d).*/, "run $1-$2-$3 $4:$5:$6"))))
-    this.runs.value = chosen
-    this.runs.hidden = this.known.size < 2
+    if (this.wantedRun && !this.known.has(this.wantedRun)) { this.runs.append(h("option", {value: this.wantedRun}, "run " + this.wantedRun.split("~").slice(1, 2))) }
+    this.runs.value = this.run || chosen
+    this.runs.hidden = this.known.size < 2 && !this.run
   }
 
   toggleTimes() { this.times = !this.times; localStorage.setItem("stratpanel.times", this.times ? "on" : "off"); this.root.classList.toggle("times", this.times); this.clock.setAttribute("aria-pressed", String(this.times)) }

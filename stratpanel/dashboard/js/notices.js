@@ -5,7 +5,7 @@ class NoticeBoard {
     this.store = storeOf(model.bus)
     this.line = h("div", {class: "line", role: "alert", hidden: true})
     this.toasts = h("div", {class: "toasts", role: "log", "aria-live": "polite", "aria-label": "notices"})
-    this.root = h("div", {class: "sp notices"}, this.line, this.toasts)
+    this.root = h("div", {class: "sp notices"}, model.warning ? h("div", {class: "line warn"}, model.warning) : null, this.line, this.toasts)
     el.append(this.root)
     this.offs = [this.store.on("toast", (t) => this.show(t)), followScheme(el.getRootNode().host || el, this.root)]
     for (const kind of ["link", "supervisor", "all", "tick"]) { this.offs.push(this.store.on(kind, () => this.check())) }

@@ -9,6 +9,14 @@ export function render({model, el}) {
   store.send({do: "ready"})
   for (const waiting of [...store.asked.values()]) { waiting.reject(new Error("the connection was renewed before the answer came")) }
   store.asked.clear()
+  if (model.address) {
+    store.on("goto", (m) => {
+      if (m.open) { store.ask("open", m.open).catch((error) => store.toast("bad", error.message)); return }
+      const query = new URLSearchParams(m.search).toString()
+      if ((query ? "?" + query : "") !== location.search) { history.pushState(null, "", location.pathname + (query ? "?" + query : "")) }
+    })
+    addEventListener("popstate", () => store.ask("open", {search: location.search}).catch(() => {}))
+  }
   const root = h("div", {class: "wire", hidden: true})
   return root
 }

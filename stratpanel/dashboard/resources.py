@@ -1,0 +1,150 @@
+"""CPU, memory, threads and open files of one strategy: history first, then live, with the starts of its runs marked.
+
+Five minutes to thirty days. Short spans grow by a point a second; long ones are read again as their step passes.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+import panel as pn
+import panel_material_ui as pmui
+from bokeh.models import ColumnDataSource
+
+from stratpanel.dashboard.actions import strategy_path
+from stratpanel.dashboard.charts import Trace, offset_of
+from stratpanel.dashboard.forms import words_of
+from stratpanel.dashboard.screen import Screen
+from stratpanel.model.errors import StratpanelError
+
+SPANS = {"5 min": 300, "1 h": 3600, "6 h": 6 * 3600, "1 day": 86400, "7 days": 7 * 86400, "30 days": 30 * 86400}
+LIVE_UP_TO = 3600
+POINTS = 720
+QUICK = ("cpu_percent", "memory_mb")
+SLOW = ("threads", "open_files")  # read every ten seconds or so: no gaps are drawn between them
+MARKS = 60
+NAN = float("nan")
+
+
+class Resources(pn.viewable.Viewer):
+    """Four linked charts of one strategy."""
+
+    def __init__(self, screen: Screen, id_: str, **params: Any) -> None:
+        super().__init__(**params)
+        self._screen = screen
+        self._id = id_
+        self._closed = False
+        self._reads = 0
+        self._due = 0.0
+        row = screen.source.rows.get(id_, {})
+        self._offset_s = offset_of(str(row.get("timezone") or ""))
+        self._source = ColumnDataSource({"t": [], **{name: [] for name in QUICK}})
+        self._slow = {name: ColumnDataSource({"t": [], name: []}) for name in SLOW}
+        cpu = Trace(self._source, "cpu_percent", "CPU", "% of a core", tone="cpu")
+        shared = cpu.figure.x_range
+        self._memory = Trace(self._source, "memory_mb", "Memory", "MiB", tone="memory", x_range=shared)
+        threads = Trace(self._slow["threads"], "threads", "Threads", "", tone="cpu", x_range=shared)
+        files = Trace(self._slow["open_files"], "open_files", "Open files", "", tone="memory", x_range=shared)
+        self._traces = (cpu, self._memory, threads, files)
+        self._memory.limit(row.get("memory_limit_mb"))
+        self._span = pmui.RadioButtonGroup(
+            options=list(SPANS), value="1 h", size="small", button_type="default", margin=0
+        )
+        self._span.param.watch(self._changed, "value")
+        self._note = words_of(opacity=".8")
+        self.paint(screen.scheme)
+        bar = pn.Row(self._span, self._note, margin=(8, 14, 4, 14))
+        charts = pn.Column(
+            *(pn.pane.Bokeh(trace.figure, sizing_mode="stretch_both", margin=0) for trace in self._traces),
+            sizing_mode="stretch_both",
+            margin=(0, 8),
+        )
+        self._layout = pn.Column(bar, charts, sizing_mode="stretch_both", margin=0)
+        screen.on_beat(self._beat)
+        screen.delivery.spawn(self._read())
+
+    def __panel__(self) -> pn.Column:
+        return self._layout
+
+    def paint(self, scheme: str) -> None:
+        """Follow the page's scheme."""
+        for trace in self._traces:
+            trace.paint(scheme)
+
+    def close(self) -> None:
+        """Take no more points."""
+        self._closed = True
+
+    @property
+    def _seconds(self) -> int:
+        return SPANS[self._span.value]
+
+    def _changed(self, _event: Any) -> None:
+        self._screen.delivery.spawn(self._read())
+
+    async def _read(self) -> None:
+        self._reads += 1
+        mine, span, now = self._reads, self._seconds, time.time()
+        step = max(1, span // POINTS)
+        self._due = now + max(step, 5)
+        path = strategy_path(self._id)
+        try:
+            usage = await self._screen.actions.get(f"{path}/usage", since=now - span, step=step)
+            runs = (await self._screen.actions.get(f"{path}/runs", limit=200)).get("runs") or []
+            problem = ""
+        except StratpanelError as error:
+            usage, runs, problem = {}, [], f"history could not be read: {error.message}"
+        if mine == self._reads and not self._closed:
+            self._screen.delivery.run(lambda: self._load(usage, runs, now - span, problem))
+
+    def _load(
+        self, usage: Mapping[str, Sequence[Any]], runs: Sequence[Mapping[str, Any]], since: float, problem: str
+    ) -> None:
+        times = [1000 * (t + self._offset_s) for t in usage.get("t") or ()]
+        count = len(times)
+        columns = {
+            name: [NAN if value is None else value for value in usage.get(name) or [NAN] * count] for name in QUICK
+        }
+        self._source.data = {"t": times, **columns}
+        for name, source in self._slow.items():
+            known = [(t, value) for t, value in zip(times, usage.get(name) or (), strict=False) if value is not None]
+            source.data = {"t": [t for t, _ in known], name: [value for _, value in known]}
+        starts = [(datetime.fromisoformat(str(run["started"])).timestamp(), run) for run in runs if run.get("started")]
+        shown = [(at, run) for at, run in starts if at >= since][:MARKS]
+        self._mark([at for at, _ in shown])
+        said = [
+            text
+            for text in (
+                problem,
+                f"{len(shown)} start{'s' if len(shown) > 1 else ''} in this span: the dotted lines" if shown else "",
+                "" if count else "no samples in this span",
+            )
+            if text
+        ]
+        self._note.object = "; ".join(said)
+
+    def _mark(self, starts: Sequence[float]) -> None:
+        for trace in self._traces:
+            trace.mark([1000 * (at + self._offset_s) for at in starts], self._screen.scheme)
+
+    def _beat(self, now: float) -> None:
+        if self._closed:
+            return
+        if self._seconds > LIVE_UP_TO:
+            if now > self._due:
+                self._screen.delivery.spawn(self._read())
+            return
+        cpu, memory = self._screen.source.usage.get(self._id, (None, None))
+        point = {
+            "t": [1000 * (now + self._offset_s)],
+            "cpu_percent": [NAN if cpu is None else cpu],
+            "memory_mb": [NAN if memory is None else memory],
+        }
+        rollover = self._seconds if self._seconds < LIVE_UP_TO else LIVE_UP_TO
+        if now > self._due + 60:
+            self._screen.delivery.spawn(self._read())  # threads and open files come with the history
+            return
+        self._screen.delivery.run(lambda: self._source.stream(point, rollover=rollover))

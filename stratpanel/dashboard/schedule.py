@@ -1,0 +1,381 @@
+"""The schedule of one strategy: windows, calendar, dates that differ; checked and previewed as one types.
+
+The preview is the supervisor's own answer for the schedule on the screen; nothing here decides when a market is open.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from datetime import date, timedelta
+from typing import Any
+
+import panel as pn
+import panel_material_ui as pmui
+import param
+
+from stratpanel.dashboard.actions import strategy_path
+from stratpanel.dashboard.assets import script, styles
+from stratpanel.dashboard.forms import Field, Fields, check, section, words_of
+from stratpanel.dashboard.screen import Screen
+from stratpanel.dashboard.wire import Drawn
+from stratpanel.model import schema
+from stratpanel.model.errors import PreconditionFailed, StratpanelError
+from stratpanel.model.values import Schedule, ScheduleException, ScheduleWindow
+
+PAUSE_S = 0.15  # typing rests this long before the supervisor is asked
+CALENDAR_DAYS = 100
+NEW_WINDOW = {"start": "09:20", "stop": "15:15", "days": ["mon", "tue", "wed", "thu", "fri"], "on_special": False}
+
+
+class Preview(Drawn):
+    """The next boundaries, and the calendar's days that differ."""
+
+    plan = param.Dict(default={})
+    zone = param.String()
+    market = param.String()
+    sessions = param.List(default=[])
+
+    _esm = script("preview")
+    _stylesheets = styles("preview")
+
+
+class Rows:
+    """A list of values, each a row of widgets with a button that removes it."""
+
+    def __init__(
+        self,
+        cls: Any,
+        widths: Mapping[str, int],
+        new: Callable[[], dict[str, Any]],
+        changed: Callable[[], None],
+        add: str,
+    ) -> None:
+        self._cls, self._widths, self._new, self._changed = cls, widths, new, changed
+        self._rows: list[dict[str, Field]] = []
+        self._box = pn.Column(sizing_mode="stretch_width", margin=0)
+        button = pmui.Button(label=add, size="small", button_type="default", margin=(6, 0))
+        button.on_click(lambda _event: self._added())
+        self.view = pn.Column(self._box, button, sizing_mode="stretch_width", margin=0)
+
+    def _added(self) -> None:
+        self._append(self._new())
+        self._changed()
+
+    def show(self, values: list[dict[str, Any]]) -> None:
+        """Replace all rows."""
+        self._rows.clear()
+        self._box.clear()
+        for value in values:
+            self._append(value)
+
+    def _append(self, value: Mapping[str, Any]) -> None:
+        known = schema.fields(self._cls, schema.is_config)
+        row = {name: Field(name, known[name], width=width) for name, width in self._widths.items()}
+        for name, field in row.items():
+            field.show(value.get(name))
+            field.watch(self._changed)
+        remove = pmui.Button(
+            label="Remove", size="small", button_type="default", button_style="outlined", margin=(10, 0, 0, 4)
+        )
+        line = pn.Row(*(field.widget for field in row.values()), remove, margin=0, stylesheets=[WRAP])
+
+        def gone(_event: Any) -> None:
+            at = self._rows.index(row)
+            del self._rows[at]
+            self._box.pop(at)
+            self._changed()
+
+        remove.on_click(gone)
+        self._rows.append(row)
+        self._box.append(line)
+
+    def read(self, path: str, errors: dict[str, str]) -> list[dict[str, Any]]:
+        """The values; what cannot be read goes to `errors`."""
+        values = []
+        for at, row in enumerate(self._rows):
+            value = {}
+            for name, field in row.items():
+                try:
+                    value[name] = field.read()
+                except ValueError as error:
+                    errors[f"{path}[{at}].{name}"] = str(error)
+            values.append(value)
+        return values
+
+    def complain(self, path: str, errors: Mapping[str, str]) -> None:
+        """Show errors at their fields."""
+        for at, row in enumerate(self._rows):
+            for name, field in row.items():
+                field.complain(
+                    next((text for place, text in errors.items() if place.startswith(f"{path}[{at}].{name}")), None)
+                )
+
+
+class ScheduleEditor(pn.viewable.Viewer):
+    """The form on the left, what it would do on the right."""
+
+    def __init__(self, screen: Screen, id_: str, **params: Any) -> None:
+        super().__init__(**params)
+        self._screen = screen
+        self._id = id_
+        self._saved: dict[str, Any] | None = None
+        self._asked = 0
+        self._market = ""
+        self._basic = Fields(Schedule, ("enabled",))
+        self._names = Fields(Schedule, ("calendar", "timezone"), options=())
+        self._windows = Rows(
+            ScheduleWindow,
+            {"start": 130, "stop": 130, "days": 330, "on_special": 150},
+            lambda: dict(NEW_WINDOW),
+            self._changed,
+            "Add a window",
+        )
+        self._dates = Rows(
+            ScheduleException,
+            {"date": 140, "kind": 120, "start": 120, "stop": 120, "why": 220},
+            self._new_date,
+            self._changed,
+            "Add a date",
+        )
+        for group in (self._basic, self._names):
+            group.watch(self._changed)
+        person = screen.actions.person
+        self._save = self._button("Save", self._store, primary=True)
+        self._undo = self._button("Undo changes", self._load)
+        self._clear = self._button("Clear the schedule", self._cleared)
+        self._hold = self._button("Hold: the schedule must not start it", lambda: self._held("pause"))
+        self._resume = self._button("Resume", lambda: self._held("resume"))
+        self._may = person.may("patch")
+        self._clear.disabled = not self._may
+        self._hold.disabled = self._resume.disabled = not person.may("pause")
+        self._said = words_of("" if self._may else "Changing the schedule needs the role admin.")
+        self._preview = Preview(bus=screen.bus, width=460, sizing_mode="stretch_height", margin=0)
+        bar = pn.Row(
+            self._save,
+            self._undo,
+            self._clear,
+            self._hold,
+            self._resume,
+            self._said,
+            sizing_mode="stretch_width",
+            margin=0,
+            stylesheets=[BAR],
+        )
+        form = pn.Column(
+            self._basic.fields["enabled"].widget,
+            section(
+                "Windows",
+                self._windows.view,
+                note="HH:MM, or a distance to the session: open+5m, close-10m. A stop not after its start means the next day.",
+            ),
+            section(
+                "Calendar",
+                pn.Row(*(field.widget for field in self._names.fields.values()), margin=0, sizing_mode="stretch_width"),
+            ),
+            section(
+                "Dates that differ",
+                self._dates.view,
+                note="closed: no window starts on that date. also: a window of its own.",
+            ),
+            margin=(4, 16, 16, 16),
+            sizing_mode="stretch_width",
+            max_width=900,
+        )
+        left = pn.Column(form, scroll=True, sizing_mode="stretch_both", margin=0)
+        self._layout = pn.Column(
+            bar,
+            pn.Row(left, self._preview, sizing_mode="stretch_both", margin=0, stylesheets=[SPLIT]),
+            sizing_mode="stretch_both",
+            margin=0,
+            stylesheets=[FILL],
+        )
+        screen.delivery.spawn(self._load())
+        screen.delivery.spawn(self._calendars())
+
+    def __panel__(self) -> pn.Column:
+        return self._layout
+
+    def _button(self, label: str, work: Any, *, primary: bool = False) -> pmui.Button:
+        made = pmui.Button(
+            label=label,
+            size="small",
+            button_type="primary" if primary else "default",
+            margin=(0, 8, 0, 0),
+            disabled=label in ("Save", "Undo changes"),
+        )
+        made.on_click(lambda _event: self._screen.delivery.spawn(work()))
+        return made
+
+    @staticmethod
+    def _new_date() -> dict[str, Any]:
+        return {"date": str(date.today() + timedelta(days=1)), "kind": "closed", "start": None, "stop": None, "why": ""}  # noqa: DTZ011
+
+    def _say(self, text: str) -> None:
+        self._said.object = text
+
+    async def _calendars(self) -> None:
+        try:
+            found = (await self._screen.actions.get("/api/calendars")).get("calendars") or []
+        except StratpanelError:
+            return  # the field takes any name; the preview says when there is no such calendar
+        names = [item["name"] for item in found]
+        zones = sorted({str(item["timezone"]) for item in found if item.get("timezone")} | {"Asia/Kolkata", "UTC"})
+
+        def fill() -> None:
+            self._names.fields["calendar"].widget.options = names
+            self._names.fields["timezone"].widget.options = zones
+
+        self._screen.delivery.run(fill)
+
+    async def _load(self) -> None:
+        try:
+            config = (await self._screen.actions.get(strategy_path(self._id)))["config"]
+        except StratpanelError as error:
+            problem = error.message
+            self._screen.delivery.run(lambda: self._say(f"the schedule could not be read: {problem}"))
+            return
+        self._screen.delivery.run(lambda: self._show(config.get("schedule") or {}))
+
+    def _show(self, schedule: Mapping[str, Any]) -> None:
+        self._saved = None
+        self._basic.show(schedule)
+        self._names.show(schedule)
+        self._windows.show(list(schedule.get("windows") or ()))
+        self._dates.show(list(schedule.get("exceptions") or ()))
+        self._saved = dict(schedule)
+        self._changed()
+
+    def _read(self) -> tuple[dict[str, Any], dict[str, str]]:
+        errors: dict[str, str] = {}
+        schedule = {
+            **(self._saved or {}),
+            **self._basic.read(errors),
+            **self._names.read(errors),
+            "windows": self._windows.read("windows", errors),
+            "exceptions": self._dates.read("exceptions", errors),
+        }
+        return schedule, errors
+
+    def _changed(self) -> None:
+        if self._saved is None:
+            return
+        schedule, errors = self._read()
+        errors = errors or check(Schedule, schedule)
+        self._basic.complain(errors)
+        self._names.complain(errors)
+        self._windows.complain("windows", errors)
+        self._dates.complain("exceptions", errors)
+        changed = schedule != self._saved
+        self._save.disabled = not self._may or not changed or bool(errors)
+        self._undo.disabled = not changed
+        if self._may:
+            self._say("not saved" if changed else "")
+        if errors:
+            self._preview.plan = {"errors": errors}
+            return
+        self._screen.delivery.spawn(self._foresee(schedule))
+
+    async def _foresee(self, schedule: Mapping[str, Any]) -> None:
+        self._asked += 1
+        mine = self._asked
+        await asyncio.sleep(PAUSE_S)
+        if mine != self._asked:
+            return
+        row = self._screen.source.rows.get(self._id, {})
+        try:
+            plan = await self._screen.actions.ask(
+                "POST",
+                "/api/schedule/explain",
+                body={"schedule": schedule, "mode": row.get("mode") or "paper", "count": 10},
+            )
+        except StratpanelError as error:
+            plan = {"errors": error.fields} if error.fields else {"problem": error.message}
+        if mine != self._asked:
+            return
+        zone = str(schedule.get("timezone") or plan.get("timezone") or row.get("timezone") or "")
+        shown = {
+            key: plan.get(key)
+            for key in ("why", "until", "boundaries", "warnings", "errors", "problem")
+            if plan.get(key)
+        }
+        self._screen.delivery.run(lambda: self._preview.param.update(plan=shown, zone=zone))
+        market = str(schedule.get("calendar") or "")
+        if market != self._market:
+            self._market = market
+            await self._sessions(market)
+
+    async def _sessions(self, market: str) -> None:
+        sessions: list[Any] = []
+        if market:
+            first = date.today().replace(day=1)  # noqa: DTZ011
+            try:
+                answer = await self._screen.actions.ask(
+                    "GET",
+                    f"/api/calendars/{market}",
+                    query={"from": str(first), "to": str(first + timedelta(days=CALENDAR_DAYS))},
+                )
+                sessions = answer if isinstance(answer, list) else answer.get("sessions") or []
+            except StratpanelError:
+                sessions = []  # the preview above says what is wrong with this calendar
+        if market == self._market:
+            self._screen.delivery.run(lambda: self._preview.param.update(market=market, sessions=sessions))
+
+    async def _store(self) -> None:
+        schedule, errors = self._read()
+        if not errors:
+            await self._patch(schedule, "saved")
+
+    async def _cleared(self) -> None:
+        await self._patch(
+            {"enabled": False, "windows": [], "exceptions": []}, "cleared: nothing starts or stops it but a person"
+        )
+
+    async def _patch(self, schedule: Mapping[str, Any], said: str) -> None:
+        run = self._screen.delivery.run
+        etag = self._screen.source.rows.get(self._id, {}).get("etag")
+        headers = {"If-Match": f'"{str(etag).strip(chr(34))}"'} if etag else None
+        try:
+            answer = await self._screen.actions.ask(
+                "PATCH", strategy_path(self._id), body={"schedule": schedule}, headers=headers, action="patch"
+            )
+        except PreconditionFailed:
+            run(lambda: self._say("somebody else saved first; theirs is shown now, yours was not saved"))
+            await self._load()
+            return
+        except StratpanelError as error:
+            problem, fields = (
+                error.message,
+                {path.removeprefix("schedule."): text for path, text in error.fields.items()},
+            )
+
+            def refused() -> None:
+                self._say(problem)
+                self._windows.complain("windows", fields)
+                self._dates.complain("exceptions", fields)
+                self._names.complain(fields)
+
+            run(refused)
+            return
+        run(lambda: self._show(answer["config"].get("schedule") or {}))
+        run(lambda: self._say(said))
+
+    async def _held(self, verb: str) -> None:
+        try:
+            await self._screen.actions.act(verb, self._id, {"why": "from the schedule page"} if verb == "pause" else {})
+        except StratpanelError as error:
+            problem = error.message
+            self._screen.delivery.run(lambda: self._say(problem))
+            return
+        said = (
+            "on hold: it does not start by itself until resumed"
+            if verb == "pause"
+            else "resumed: the schedule acts again"
+        )
+        self._screen.delivery.run(lambda: self._say(said))
+
+
+FILL = ":host { min-height: 0; }"
+WRAP = ":host { flex-wrap: wrap; align-items: flex-start; gap: 0 4px; }"
+BAR = ":host { padding: 8px 14px; border-bottom: 1px solid rgba(128, 140, 155, .3); align-items: center; flex-wrap: wrap; }"
+SPLIT = "@media (max-width: 899px) { :host { flex-direction: column !important; overflow: auto; } }"
