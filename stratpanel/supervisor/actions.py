@@ -80,10 +80,10 @@ class Actions:
         core = self._core
         now, calendar = core.clock.now(), core.reconciler.calendar(unit)
         if decide(unit.plan, calendar, NO_HOLD, now).run is True:
-            core.set_hold(unit, "none", by=by, why="started by hand inside its window")
+            core.set_hold(unit, "none", by=by, why="")
             return
         until = end_of_next_window(unit.plan, calendar, now) if unit.plan.enabled else None
-        core.set_hold(unit, "started", by=by, why="started by hand", until=until)
+        core.set_hold(unit, "started", by=by, why="", until=until)
 
     async def _up(self, unit: Unit, order: Order) -> None:
         """Wait for the end of a start and raise unless it came up (or finished with 0)."""
@@ -112,7 +112,7 @@ class Actions:
         unit.pending = None
         before, ends = unit.state, unit.ends
         changed = core.stops.ask(unit, reason="kill" if kill else "stop", by=by, kill=kill)
-        core.set_hold(unit, "stopped", by=by, why=why or "stopped by hand")
+        core.set_hold(unit, "stopped", by=by, why=why)
         saved = asyncio.create_task(core.fleet.durable())
         if before is State.BACKOFF:
             core.happened("stopped", unit, by, "its restart was called off")
@@ -163,7 +163,7 @@ class Actions:
         core = self._core
         if unit.hold.kind in ("stopped", "paused"):
             return self._result(unit, False)
-        core.set_hold(unit, "paused", by=by, why=why or "paused by hand")
+        core.set_hold(unit, "paused", by=by, why=why)
         core.happened("pause", unit, by, f"paused: {why}" if why else "paused")
         await core.fleet.durable()
         return self._result(unit, True)

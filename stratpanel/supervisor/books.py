@@ -102,7 +102,7 @@ class Books:
             "run_id": unit.last.run_id,
             "at": now.time(),
             "state": unit.state.value,
-            "why": unit.why,
+            "why": unit.ended_why or unit.why,
             "restarts": unit.restarts,
             "recent": unit.recent,
             "spent": unit.spent,

@@ -18,6 +18,7 @@ from typing import Any, Final, Protocol
 from stratpanel.model.errors import Conflict
 from stratpanel.process import wake
 from stratpanel.process.channel import Channel, ChannelClosed
+from stratpanel.process.errors import ProcessError
 from stratpanel.process.identity import Identity
 from stratpanel.process.paths import Runtime
 
@@ -276,7 +277,7 @@ class LauncherLink:
             return
         try:
             await asyncio.to_thread(wake.start_launcher, self._runtime)
-        except OSError as error:
+        except (ProcessError, OSError) as error:
             log.error("cannot start a launcher: %s; trying again", error)
 
     def _launcher_missing(self) -> bool:

@@ -201,12 +201,19 @@ class Reconciler:
     def _explain(self, unit: Unit, decision: Decision, changed: bool) -> None:
         resting = unit.state is State.STOPPED and not decision.run
         at_work = unit.state is State.RUNNING and (unit.run is None or unit.run.leader_pid is not None)
-        if resting or at_work:
+        if unit.spent is not None and unit.state in (State.STOPPED, State.EXITED, State.FATAL):
+            unit.explain(f"{unit.ended_why}; {self._what_next(unit)}")
+        elif resting or at_work:
             unit.explain(decision.why)
         elif unit.state is State.BACKOFF and decision.run is None and "retry" not in unit.timers:
             unit.explain(f"restart waits: {decision.why}")
         elif changed:
             unit.touch()
+
+    def _what_next(self, unit: Unit) -> str:
+        if unit.next_start is None:
+            return "start it by hand"
+        return f"starts again {unit.next_start.astimezone(self._core.zone_of(unit)):%a %d %b %H:%M %Z}"
 
     # -- deadlines ----------------------------------------------------------------------------------------------------
 

@@ -94,6 +94,7 @@ class Unit:
         self.plan = Plan(enabled=False)
         self.state = State.STOPPED
         self.why = ""
+        self.ended_why = ""  # how its last run ended, without what comes next
         self.since: datetime = clock.now()
         self.hold: Hold = NO_HOLD
         self.run: Run | None = None
@@ -193,7 +194,7 @@ class Unit:
     def restore(self, state: State, why: str) -> None:
         """Take over the state that the records of an earlier supervisor prove; only before the first event."""
         self.state = state
-        self.why = why
+        self.why = self.ended_why = why
         self.touch()
 
     # -- the record -----------------------------------------------------------------------------------------------
@@ -206,6 +207,7 @@ class Unit:
             return False
         if event in ENDS:
             self.ends += 1
+            self.ended_why = why
         if outcome is not self.state:
             log.info("%s: %s → %s (%s): %s", self.id, self.state.value, outcome.value, event.value, why)
             self.state = outcome
