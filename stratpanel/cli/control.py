@@ -42,8 +42,7 @@ def _tell(verb: str, results: list[tuple[str, Any]]) -> int:
     for strategy_id, result in results:
         if isinstance(result, StratpanelError):
             print(f"stratpanel: {strategy_id}: {result.message}", file=sys.stderr)
-            code = exit_code(result)
-            worst = code if worst == DONE or (code != NOT_DONE and len(results) == 1) else NOT_DONE
+            worst = exit_code(result) if len(results) == 1 else NOT_DONE
             continue
         strategy = result.get("strategy") or {}
         done = PAST[verb] if result.get("changed") else f"unchanged, {strategy.get('state', 'not running')}"

@@ -246,7 +246,7 @@ class Actions:
         """Leave: strategies are stopped (or kept under their runners), then launcher and supervisor end."""
         core = self._core
         core.leaving = True
-        if not keep and core.holds.current.kind == "none":
+        if core.holds.current.kind == "none":
             since = core.clock.now().astimezone(core.zone)
             await asyncio.to_thread(core.holds.pause, by, since, f"down at {since:%H:%M}", "down")
         core.happened("down", None, by, "stratpanel goes down; strategies run on" if keep else "stratpanel goes down")
