@@ -153,8 +153,8 @@ class History:
     # -- life
 
     def flush(self, timeout: float = 10.0) -> bool:
-        """Wait until what was handed over is on disk; False when the disk refuses."""
-        return self._file.flush(timeout) and not self._pending.anything()
+        """Wait until what was handed over before is on disk; False when the disk refuses."""
+        return self._file.flush(timeout)
 
     def close(self) -> None:
         """Write what is left and end the writer thread."""

@@ -109,10 +109,7 @@ class HistoryFile:
         try:
             return question(file, view)
         except sqlite3.Error as error:
-            log.warning("cannot read %s: %s", self.path, error)
-            if isinstance(error, sqlite3.DatabaseError) and historydb.is_damage(error):
-                self._damage = error
-                self._wake.set()
+            self._cannot_read(error)
             return question(None, view)
         finally:
             self._put_reader(file, generation)
@@ -321,10 +318,17 @@ class HistoryFile:
             file.execute("SELECT 1 FROM facts LIMIT 1").fetchone()  # SQLite takes the snapshot at the first read
             return file
         except sqlite3.Error as error:
-            log.warning("cannot read %s: %s", self.path, error)
+            self._cannot_read(error)
             if file is not None:
                 file.close()
             return None
+
+    def _cannot_read(self, error: sqlite3.Error) -> None:
+        """Say so, and have the writer set a damaged file aside: its own pages may still be whole in its cache."""
+        log.warning("cannot read %s: %s", self.path, error)
+        if isinstance(error, sqlite3.DatabaseError) and historydb.is_damage(error):
+            self._damage = error
+            self._wake.set()
 
     def _put_reader(self, file: sqlite3.Connection, generation: int) -> None:
         try:

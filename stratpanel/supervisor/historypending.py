@@ -99,11 +99,6 @@ class Pending:
             self._due.pop(id, None)
             self._forgotten.add(id)
 
-    def anything(self) -> bool:
-        """True while something is not on disk."""
-        with self._lock:
-            return bool(self._events or self._runs or self._usage or self._taken or self._forgotten)
-
     def everything_is_due(self) -> None:
         """The next `take` has all samples, not only those whose turn it is."""
         with self._lock:
