@@ -31,7 +31,17 @@ class LogFollower:
 
     def __init__(self, source: _Source, cursor: str | None) -> None:
         self._source = source
+        self._seen = -1
         self.cursor = cursor
+
+    async def changed(self, timeout_s: float | None = None) -> bool:
+        """Wait until the log may have changed since this was last asked (True at once the first time); False after
+        `timeout_s` seconds. For an owner that reads by itself, in a thread."""
+        if self._seen == self._source.version:
+            await self._source.change(timeout_s)
+        changed = self._seen != self._source.version
+        self._seen = self._source.version
+        return changed
 
     async def read(self, timeout_s: float | None = None, limit: int = 1000) -> Batch | None:
         """The next lines (at least one, or a reset), as soon as there are any; None after `timeout_s` seconds."""
@@ -50,6 +60,10 @@ class LogFollower:
             if left is not None and left <= 0:
                 return None
             await self._source.change(left)
+
+    def poke(self) -> None:
+        """Make those who wait for this log look, as if it had changed."""
+        self._source.wake()
 
     def close(self) -> None:
         """Stop following; the last follower of a log closes its files."""
@@ -126,6 +140,7 @@ class _Source:
     def __init__(self, path: str, loop: asyncio.AbstractEventLoop, forget: Callable[[str], None]) -> None:
         self.path = path
         self.followers = 0
+        self.version = 0
         self.told = False
         self.runs: Runs | None = None
         self._known_runs: Sequence[Run] | None = None
@@ -185,6 +200,7 @@ class _Source:
     def _wake(self) -> None:
         self._later = None
         self._woken = self._loop.time()
+        self.version += 1
         for waiter in self._waiting:
             if not waiter.done():
                 waiter.set_result(None)

@@ -1,6 +1,6 @@
 """Logs: a page of lines, and streams that follow a log.
 
-All followers of one log share a feed: it looks at the file, reads and encodes what is new once for every reader that
+All followers of one log share a feed: it is told of changes, reads and encodes what is new once for every reader that
 stands at the same place. A slow reader is simply not read for, so it costs nothing and loses nothing until its place is
 rotated away; then it is told `reset`. Files are read in worker threads.
 """
@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 from typing import Final
 
 from stratpanel.model.errors import NotFound, TooMany
@@ -17,6 +16,7 @@ from stratpanel.supervisor.api import wire
 from stratpanel.supervisor.api.ports import Core, Json
 from stratpanel.supervisor.api.strategies import StrategyRoute
 from stratpanel.supervisor.api.streams import Outbox, Stream, frame
+from stratpanel.supervisor.logfollow import LogFollower, LogFollows
 from stratpanel.supervisor.logs import Line, LogReader, Page
 
 log = logging.getLogger("stratpanel.api")
@@ -24,9 +24,9 @@ log = logging.getLogger("stratpanel.api")
 MAX_STREAMS: Final = 20
 DEFAULT_LINES: Final = 200
 MAX_LINES: Final = 10_000
-LOOK_EVERY_S: Final = 0.05  # one stat() each; a quarter of the time a line may take to a browser
+LOOK_EVERY_S: Final = 0.05  # while a reader has not taken what it was given
 BATCH_LINES: Final = 500
-PARTIAL_S: Final = 1.1  # a line without its end is shown after a second, though the file does not change then
+BATCH_BYTES: Final = 1 << 19  # a read stops at twice that
 CURSOR_LENGTH: Final = 100
 
 
@@ -47,6 +47,7 @@ class LogFeeds:
     def __init__(self, core: Core) -> None:
         self._core = core
         self._feeds: dict[str, LogFeed] = {}
+        self._follows: LogFollows | None = None
 
     @property
     def readers(self) -> int:
@@ -62,7 +63,9 @@ class LogFeeds:
             )
         feed = self._feeds.get(id)
         if feed is None:
-            feed = self._feeds[id] = LogFeed(self._core, id)
+            if self._follows is None:
+                self._follows = LogFollows()
+            feed = self._feeds[id] = LogFeed(self._core, id, self._follows)
         feed.places[outbox] = cursor
         feed.wake()
 
@@ -81,23 +84,28 @@ class LogFeeds:
         for feed in self._feeds.values():
             feed.close()
         self._feeds.clear()
+        if self._follows is not None:
+            self._follows.close()
 
 
 class LogFeed:
     """One log and where each of its readers stands."""
 
-    def __init__(self, core: Core, id: str) -> None:
+    def __init__(self, core: Core, id: str, follows: LogFollows) -> None:
         self.places: dict[Outbox, str | None] = {}
         self._core = core
         self._id = id
         self._woken = True
-        self._seen: tuple[int, int] | None = None
+        self._follows = follows
+        self._follower: LogFollower | None = None
         self._run_id: str | None = None
         self._task = asyncio.create_task(self._follow(), name=f"log feed {id}")
 
     def wake(self) -> None:
         """A reader joined: look at once even if the file did not change."""
         self._woken = True
+        if self._follower is not None:
+            self._follower.poke()
 
     def close(self) -> None:
         """Stop looking."""
@@ -105,31 +113,32 @@ class LogFeed:
 
     async def _follow(self) -> None:
         try:
+            self._follower = self._follows.follow(self._core.status(self._id)["log_path"])
             with self._core.log_reader(self._id) as reader:
-                await self._look_and_read(reader)
+                await self._look_and_read(reader, self._follower)
         except NotFound:  # removed while being followed: its streams end
             self._end()
         except OSError:
             log.exception("cannot follow the log of %s", self._id)
             self._end()
+        finally:
+            if self._follower is not None:
+                self._follower.close()
 
-    async def _look_and_read(self, reader: LogReader) -> None:
-        loop = asyncio.get_running_loop()
-        again = 0.0
+    async def _look_and_read(self, reader: LogReader, follower: LogFollower) -> None:
         while True:
             status = self._core.status(self._id)
             if status["run_id"] != self._run_id:
                 self._run_id = status["run_id"]
                 reader.set_runs(self._core.log_runs(self._id))
-            seen = _place(status["log_path"])
-            if seen != self._seen:
-                self._seen, self._woken, again = seen, True, loop.time() + PARTIAL_S
-            elif again and loop.time() > again:
-                self._woken, again = True, 0.0
             if self._woken:
                 self._woken = False
                 self._woken = await self._hand_on(reader) or self._woken
-            await asyncio.sleep(LOOK_EVERY_S)
+            if self._woken:
+                await asyncio.sleep(LOOK_EVERY_S)
+            else:
+                # Said twice a second too while nothing changes: an unfinished line is then due.
+                self._woken = await follower.changed()
 
     def _end(self) -> None:
         for outbox in list(self.places):
@@ -146,28 +155,23 @@ class LogFeed:
                 more = True
             if not ready:
                 continue
-            data, next_cursor = await asyncio.to_thread(_read, reader, cursor)
+            data, next_cursor, full = await asyncio.to_thread(_read, reader, cursor)
             for outbox in ready:
                 if outbox in self.places:
                     self.places[outbox] = next_cursor
                     if data:
                         outbox.push(data)
-            more = more or next_cursor != cursor
+            more = more or full
         return more
 
 
-def _place(path: str) -> tuple[int, int] | None:
-    try:
-        stat = os.stat(path)
-    except FileNotFoundError:
-        return None
-    return stat.st_ino, stat.st_size
-
-
-def _read(reader: LogReader, cursor: str | None) -> tuple[bytes, str | None]:
+def _read(reader: LogReader, cursor: str | None) -> tuple[bytes, str | None, bool]:
+    """What follows a cursor, encoded; where to go on; whether there is more to be read at once."""
     lines, next_cursor, reset = reader.read_after(cursor, BATCH_LINES)
     start = frame("reset", b"{}") if reset else b""
-    return start + b"".join(map(line_frame, lines)), next_cursor
+    data = start + b"".join(map(line_frame, lines))
+    full = len(lines) == BATCH_LINES or len(data) > BATCH_BYTES or (not lines and next_cursor != cursor)
+    return data, next_cursor, full
 
 
 class LogPageRoute(StrategyRoute):
