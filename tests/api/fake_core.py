@@ -147,6 +147,13 @@ class FakeCore:
         self.rows[id].update(fields)
         self.tell({id})
 
+    def register_missing(self, ids: list[str]) -> None:
+        """Bring back what was removed."""
+        for id in ids:
+            if id not in self.rows:
+                self._register(id)
+                self.tell({id})
+
     def tell(self, changed: set[str], removed: set[str] | None = None, supervisor: bool = False) -> None:
         for callback in list(self._watchers):
             callback(changed, removed or set(), supervisor)

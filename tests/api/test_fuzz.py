@@ -1,0 +1,99 @@
+"""Schemathesis drives every operation of our own OpenAPI document: no server error, and answers as documented."""
+
+from __future__ import annotations
+
+import copy
+from collections import Counter
+from collections.abc import Iterator
+from functools import lru_cache
+from typing import Any
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, Phase, settings
+from openapi_spec_validator import validate
+from schemathesis.checks import CHECKS
+
+from stratpanel.supervisor.api.openapi import document
+from stratpanel.supervisor.api.server import routes
+from tests.api.conftest import Served
+
+EXAMPLES = 6
+ENDLESS = "/stream$"
+FATAL = "/api/(down|token)$"  # they end the server, or everybody's right to call it
+CHECKED = ("not_a_server_error", "status_code_conformance", "content_type_conformance", "response_schema_conformance")
+
+
+def fuzzable() -> dict[str, Any]:
+    """The document with ids that exist or nearly do, since random ones would only ever be unknown."""
+    found = copy.deepcopy(document("http://127.0.0.1:1"))
+    for item in found["paths"].values():
+        for parameter in item.get("parameters", []):
+            if parameter["name"] == "id":
+                parameter["schema"] = {"enum": ["ema", "ema", "rsi", "a b.c_d-9"]}
+            if parameter["name"] == "name":
+                parameter["schema"] = {"enum": ["NSE", "XXXX"]}
+    return found
+
+
+schema = schemathesis.openapi.from_dict(fuzzable()).exclude(path_regex=f"{ENDLESS}|{FATAL}")
+seen: Counter[int] = Counter()
+
+
+def test_the_document_is_valid_openapi_3_1() -> None:
+    validate(document("http://127.0.0.1:1"))
+
+
+def test_the_document_has_the_routes_of_the_server_and_no_other(served: Served) -> None:
+    served_paths = {}
+    for pattern, route, *_ in routes(served.api._site):
+        for path in expanded(pattern):
+            served_paths[path] = set(route.allowed_methods())
+    documented = {
+        path: {method.upper() for method in item if method != "parameters"}
+        for path, item in document("")["paths"].items()
+    }
+    assert documented == served_paths
+
+
+def expanded(pattern: str) -> list[str]:
+    """The paths of a routing pattern in OpenAPI's spelling."""
+    names = ["{name}", "{date}"] if "calendars" in pattern else ["{id}", "{n}"]
+    for name in names:
+        pattern = pattern.replace("([^/]+)", name, 1)
+    *parts, last = pattern.replace("\\", "").split("/")
+    return ["/".join([*parts, choice]) for choice in last.strip("()").split("|")]
+
+
+@pytest.fixture(scope="module")
+def fuzzed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """One API for the whole module: what one request leaves behind is the next one's world."""
+    workspace = tmp_path_factory.mktemp("fuzzed")
+    (workspace / "stratpanel.toml").touch()
+    served = Served(workspace, ["ema", "rsi"])
+    yield served
+    print(f"answers by status: {dict(seen)}")
+    served.close()
+
+
+@lru_cache
+def checks() -> list[Any]:
+    """The checks that hold for an API whose answers depend on its state."""
+    return [CHECKS.get_one(name) for name in CHECKED]
+
+
+@schema.parametrize()
+@settings(
+    max_examples=EXAMPLES,
+    deadline=None,
+    phases=[Phase.explicit, Phase.generate],
+    suppress_health_check=list(HealthCheck),
+    database=None,
+)
+def test_every_operation(case: Any, fuzzed: Served) -> None:
+    fuzzed.on_loop(fuzzed.core.register_missing, ["ema", "rsi"])
+    response = case.call(
+        base_url=f"http://127.0.0.1:{fuzzed.port}", headers={"Authorization": f"Bearer {fuzzed.api.token}"}
+    )
+    seen[response.status_code] += 1
+    case.validate_response(response, checks=checks())
