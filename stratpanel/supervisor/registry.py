@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Generator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from stratpanel.model.errors import InvalidValue
 from stratpanel.model.ids import id_problem
@@ -22,7 +23,9 @@ from stratpanel.supervisor.registry_file import Content, Displaced, look, replac
 from stratpanel.supervisor.registry_merge import Document, Edit, merge, same
 from stratpanel.supervisor.registry_text import RegistryError, dotted, line_of, parse
 
-__all__ = ["Edit", "MergeReport", "Registry", "RegistryError"]
+Saving = Generator[Callable[[], Content], Content, "MergeReport"]
+
+__all__ = ["Displaced", "Edit", "MergeReport", "Registry", "RegistryError"]
 
 #: an editor that does not write atomically leaves half a file for a moment; read again before calling it broken
 _HALF_WRITTEN_TRIES = 5
@@ -162,13 +165,30 @@ class Registry:
         Never raises for the file's sake: a file that is broken or cannot be written leaves memory as it is, and the
         report, like `problem`, says why. `only` names the ids that changed since the last save, to spare the others.
         """
+        steps = self.saving(strategies, only)
+        try:
+            write = next(steps)
+            while True:
+                try:
+                    standing = write()
+                except (Displaced, RegistryError) as error:
+                    write = steps.throw(error)
+                else:
+                    write = steps.send(standing)
+        except StopIteration as done:
+            return cast(MergeReport, done.value)
+
+    def saving(self, strategies: Mapping[str, Strategy], only: Collection[str] | None = None) -> Saving:
+        """`save` in steps: yields each write, which waits for the disk and may run in any thread, and wants its result
+        (or its Displaced or RegistryError) back. One at a time; `strategies` must not gain or lose ids meanwhile.
+        """
         result = MergeReport()
         self._unwritten.update(strategies if only is None else only)
         if self._suspended:
             result.outcome, result.problem = "suspended", self.problem
             return result
         try:
-            self._save(strategies, result)
+            yield from self._save(strategies, result)
             self._unwritten.clear()
             self.problem = None
         except _Broken as error:
@@ -195,7 +215,9 @@ class Registry:
         self._suspended = True
         self.problem = f"{error.message}; mend it, then reload (until then nothing is written to it)"
 
-    def _save(self, strategies: Mapping[str, Strategy], result: MergeReport) -> None:
+    def _save(
+        self, strategies: Mapping[str, Strategy], result: MergeReport
+    ) -> Generator[Callable[[], Content], Content, None]:
         self._removed &= strategies.keys()
         ours = self._entries(strategies)
         for _ in range(_RACES):
@@ -207,13 +229,15 @@ class Registry:
                 if standing is not None and not standing.same_bytes(self._seen):
                     standing, document, edited = self._merged(ours, result)
                 data = self._encode(document)
+                # before the write: memory may change while it waits for the disk, and that is the next save's business
+                meanings = self._meanings(strategies, document, edited)
                 if standing is None or standing.data != data:
-                    standing = replace(self.path, data, standing, self.name)
+                    standing = yield partial(replace, self.path, data, standing, self.name)
                     result.outcome = "written"
             except Displaced:
                 continue  # a person was faster: merge that, too
             self._hand_over(strategies, document, edited, result)
-            self._accept(standing, document, self._meanings(strategies, document, result))
+            self._accept(standing, document, meanings)
             return
         raise RegistryError(f"cannot write {self.name}: somebody else writes it all the time; nothing is lost")
 
@@ -275,13 +299,15 @@ class Registry:
         result.removed += gone
         self._removed.update(gone)
 
-    def _meanings(self, strategies: Mapping[str, Strategy], document: Document, result: MergeReport) -> Document:
+    def _meanings(
+        self, strategies: Mapping[str, Strategy], document: Document, edited: Mapping[str, Strategy]
+    ) -> Document:
         meanings: Document = {}
         for id, entry in document.items():
             if entry is self._base.get(id) and id in self._known:
                 meanings[id] = self._known[id]
             else:
-                meanings[id] = flat((strategies.get(id) or result.added[id]).config())
+                meanings[id] = flat((edited.get(id) or strategies[id]).config())
         return meanings
 
     def _encode(self, document: Document) -> bytes:
