@@ -52,7 +52,7 @@ def place_upload(scripts: Path, id: str | None, filename: str, data: bytes, *, p
     if not dot or suffix.lower() not in ("py", "zip"):
         raise InvalidValue("an upload is a .py file or a .zip of a folder with main.py", code="BAD_NAME")
     safe_stem(stem)
-    name = safe_stem(id) if id else stem
+    name = stem if id is None else safe_stem(id)
     scripts.mkdir(parents=True, exist_ok=True)
     if suffix.lower() == "py":
         require_syntax(data, f"{stem}.py", f"cannot add {name}", python)
