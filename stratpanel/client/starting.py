@@ -17,8 +17,7 @@ if TYPE_CHECKING:
     from stratpanel.process.paths import Runtime
 
 LOOK_EVERY_S: Final = 0.02
-NUDGE_EVERY_S: Final = 3.0
-OLD_REFUSAL_S: Final = 2.0
+NUDGE_EVERY_S: Final = 1.0
 
 
 def start_supervisor(api: Api, *, implicit: bool, timeout: float) -> None:
@@ -43,13 +42,15 @@ def start_supervisor(api: Api, *, implicit: bool, timeout: float) -> None:
 
 
 def _await_answer(api: Api, runtime: Runtime, began: float, timeout: float) -> None:
+    from stratpanel.process import wake
+
     deadline = time.monotonic() + timeout
     nudged = time.monotonic()
     while not api.reachable():
-        why = refusal(runtime, since=began)
+        now = time.monotonic()
+        why = refusal(runtime, since=began if now < deadline else 0)
         if why:
             raise NoSupervisor(why, code="REFUSED")
-        now = time.monotonic()
         if now > deadline:
             raise NoSupervisor(
                 f"the supervisor of {api.workspace} did not answer within {timeout:g} s; see {runtime.supervisor_log}"
@@ -57,15 +58,12 @@ def _await_answer(api: Api, runtime: Runtime, began: float, timeout: float) -> N
         if now - nudged > NUDGE_EVERY_S:
             nudged = now
             revive(runtime)
+            wake.nudge(runtime)
         time.sleep(LOOK_EVERY_S)
 
 
 def refusal(runtime: Runtime, since: float) -> str:
-    """What the supervisor wrote when it refused to start; "" if it did not.
-
-    An older refusal than `since` (epoch seconds) counts only when nobody has tried again for a moment: the launcher
-    waits for the registry to change.
-    """
+    """What the supervisor wrote when it refused to start, after `since` (epoch seconds); "" if it did not."""
     import json
 
     path = runtime.root / "refused.json"
@@ -74,7 +72,7 @@ def refusal(runtime: Runtime, since: float) -> str:
         record = json.loads(path.read_bytes())
     except (OSError, ValueError):  # not refused
         return ""
-    if written < since and time.time() - since < OLD_REFUSAL_S:
+    if written < since:
         return ""
     return str(record.get("message", "")) if isinstance(record, dict) else ""
 

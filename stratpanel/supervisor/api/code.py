@@ -65,7 +65,7 @@ class Diff(StrategyRoute):
 
     async def get(self, id: str) -> None:
         """What changed from one version to another; without `from` the deployed one, without `to` the working copy."""
-        self.answer(await self.core.diff(id, self._side("from"), self._side("to")))
+        self.answer(await self.core.diff(id, self._side("from"), self._side("to") or WORKING))
 
     def _side(self, name: str) -> int | str | None:
         text = self.query(name)
