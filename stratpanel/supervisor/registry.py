@@ -225,9 +225,11 @@ class Registry:
             document: Document = ours
             edited: dict[str, Strategy] = {}
             result.edits = []
+            news: dict[str, dict[str, Any]] = {}
             try:
                 if standing is not None and not standing.same_bytes(self._seen):
                     standing, document, edited = self._merged(ours, result)
+                    news = {id: _news(strategies[id], edited[id]) for id in edited if id in strategies}
                 data = self._encode(document)
                 # before the write: memory may change while it waits for the disk, and that is the next save's business
                 meanings = self._meanings(strategies, document, edited)
@@ -236,7 +238,7 @@ class Registry:
                     result.outcome = "written"
             except Displaced:
                 continue  # a person was faster: merge that, too
-            self._hand_over(strategies, document, edited, result)
+            self._hand_over(strategies, document, edited, news, result)
             self._accept(standing, document, meanings)
             return
         raise RegistryError(f"cannot write {self.name}: somebody else writes it all the time; nothing is lost")
@@ -285,12 +287,13 @@ class Registry:
         strategies: Mapping[str, Strategy],
         document: Document,
         edited: dict[str, Strategy],
+        news: dict[str, dict[str, Any]],
         result: MergeReport,
     ) -> None:
-        """Bring memory in step with what a person changed."""
+        """Bring memory in step with what a person changed; what changed in memory during the write stays."""
         for id, strategy in edited.items():
             if id in strategies:
-                _take_over(strategies[id], strategy)
+                report(strategies[id], **news[id])
                 result.changed.append(id)
             else:
                 result.added[id] = strategy
@@ -338,11 +341,10 @@ class _Broken(Exception):
         self.cause = cause
 
 
-def _take_over(strategy: Strategy, edited: Strategy) -> None:
-    """Set the configuration and hold of `strategy` to those of `edited`, in place."""
+def _news(strategy: Strategy, edited: Strategy) -> dict[str, Any]:
+    """The configuration and hold of `edited` where they differ from those of `strategy`."""
     now, wanted = strategy.param.values(), edited.param.values()
-    changed = {name: wanted[name] for name in fields(Strategy, is_config) if now[name] != wanted[name]}
-    report(strategy, **changed, hold=edited.hold)
+    return {name: wanted[name] for name in (*fields(Strategy, is_config), "hold") if now[name] != wanted[name]}
 
 
 def _split(place: tuple[str, ...]) -> tuple[str | int, ...]:

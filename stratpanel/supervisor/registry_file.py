@@ -140,10 +140,20 @@ def _swap_in(temporary: Path, path: Path, expected: Content | None, name: str) -
     taken = look(temporary, name)
     if expected.same_bytes(taken):
         return
-    left = ours  # what stands at `path` unless somebody saved again; the newest text must end up there
-    while taken is not None and not taken.same_bytes(left) and _exchange(temporary, path):
-        left, taken = taken, look(temporary, name)
+    if ours is not None and taken is not None:
+        _put_back(temporary, path, taken, ours, name)
     raise Displaced
+
+
+def _put_back(temporary: Path, path: Path, taken: Content, ours: Content, name: str) -> None:
+    """Swap the text we displaced back; if somebody saved yet again meanwhile, theirs is newer and ends up at `path`."""
+    standing = ours
+    while _exchange(temporary, path):
+        out = look(temporary, name)
+        if out is None or out.same_bytes(standing):
+            return
+        standing, taken = taken, out
+    os.rename(temporary, path)
 
 
 def _exchange(one: Path, other: Path) -> bool:
