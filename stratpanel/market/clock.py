@@ -19,6 +19,7 @@ from stratpanel.market.errors import InvalidTime
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 DAY_SECONDS = 86_400
 MINUTES_A_DAY = 1_440
+_EPOCH = date(1970, 1, 1).toordinal()
 _CLOCK = re.compile(r"(\d{1,2}):(\d{2})")
 _RELATIVE = re.compile(r"(open|close)(?:\s*([+-])\s*(\d{1,4})\s*m)?")
 
@@ -76,9 +77,11 @@ def zone(name: str) -> ZoneInfo:
         raise InvalidTime(f'"{name}" is not a time zone; use an IANA name such as Asia/Kolkata') from None
 
 
-@lru_cache(maxsize=8192)
 def instant(day: date, minutes: int, tz: ZoneInfo) -> int:
-    """Epoch seconds at which the clock of `tz` shows `minutes` past midnight of `day` (negative: the day before)."""
+    """Epoch seconds at which the clock of `tz` shows `minutes` past midnight of `day` (a day before to 2 after)."""
+    offset = _steady_offset(day, tz)
+    if offset is not None:
+        return (day.toordinal() - _EPOCH) * DAY_SECONDS + minutes * 60 - offset
     naive = datetime.combine(day, time()) + timedelta(minutes=minutes)
     first = naive.replace(tzinfo=tz, fold=0)
     at = int(first.timestamp())
@@ -87,6 +90,14 @@ def instant(day: date, minutes: int, tz: ZoneInfo) -> int:
     if before == after or before is None or after is None or before > after:
         return at  # an ordinary time, or one that happens twice: the first
     return _jump(at - int((after - before).total_seconds()), at, tz)
+
+
+@lru_cache(maxsize=8192)
+def _steady_offset(day: date, tz: ZoneInfo) -> int | None:
+    """The offset of `tz` in seconds where it is the same for days around, else None. Asking a zone costs 10 µs."""
+    noon = (day.toordinal() - _EPOCH) * DAY_SECONDS + DAY_SECONDS // 2
+    before, after = (local(noon + n * DAY_SECONDS, tz).utcoffset() for n in (-3, 5))
+    return int(after.total_seconds()) if before == after and after is not None else None
 
 
 def _jump(low: int, high: int, tz: ZoneInfo) -> int:

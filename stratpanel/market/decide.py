@@ -6,7 +6,9 @@ and total: same arguments, same answer, for any plan; it reads no clock, no file
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import date, datetime
+from itertools import islice
 from typing import Literal, NamedTuple
 
 from stratpanel.market import words
@@ -14,8 +16,8 @@ from stratpanel.market.calendar import Calendar
 from stratpanel.market.clock import epoch, instant, local, say, utc
 from stratpanel.market.errors import InvalidTime
 from stratpanel.market.plan import NO_HOLD, Boundary, Decision, Hold, Plan
-from stratpanel.market.runs import Placement
-from stratpanel.market.timeline import Span, timeline
+from stratpanel.market.runs import Placement, Run
+from stratpanel.market.timeline import Span, Timeline, timeline
 
 NOT_SCHEDULED = "not scheduled; start it by hand"
 _FOREVER = float("inf")
@@ -127,12 +129,15 @@ def _started_until(plan: Plan, calendar: Calendar | None, hold: Hold) -> float |
     than what the person was told. None where nothing says an end: then the schedule alone decides.
     """
     told = _FOREVER if hold.until is None else epoch(hold.until)
-    if not plan.enabled:
-        return told
-    end = end_of_next_window(plan, calendar, hold.at) if hold.at is not None else None
-    if end is not None:
-        return min(told, epoch(end))
-    return None if told == _FOREVER else told
+    line = _line(plan, calendar)
+    if not plan.enabled or line is None:
+        return None if plan.enabled and told == _FOREVER else told
+    end = None if hold.at is None else _next_stop(line, epoch(hold.at))
+    until = told if end is None else min(told, epoch(end))
+    if until == _FOREVER:
+        return None
+    covering = line.at(until)[0]  # a window that covers the end of the hold carries it on to its own stop
+    return until if covering is None else _FOREVER if covering.stop is None else covering.stop
 
 
 def _placement(plan: Plan, calendar: Calendar | None) -> Placement | None:
@@ -161,33 +166,48 @@ def _good_until(plan: Plan, calendar: Calendar | None, hold: Hold, at: float, wo
 
 def boundaries(plan: Plan, calendar: Calendar | None, after: datetime, count: int) -> list[Boundary]:
     """The next `count` starts and stops of the schedule after an instant, holds apart, each with its rule."""
-    if not plan.enabled:
+    line = _line(plan, calendar)
+    if line is None:
         return []
+    edges = islice(_edges(line, epoch(after)), count)
+    return [
+        Boundary(utc(edge.at), edge.action, words.rule(line.placement, edge.run, edge.action), edge.run.assumed)
+        for edge in edges
+    ]
+
+
+class _Edge(NamedTuple):
+    at: int
+    action: Literal["start", "stop"]
+    run: Run
+    span: Span
+
+
+def _line(plan: Plan, calendar: Calendar | None) -> Timeline | None:
+    """The timeline of a plan that is on, can be read and has a place in time."""
     try:
-        line = timeline(plan, calendar)
+        line = timeline(plan, calendar) if plan.enabled else None
     except InvalidTime:
-        return []
-    if line.placement.zoneless:
-        return []
-    found: list[Boundary] = []
-    inside, span = line.at(epoch(after))
+        return None
+    return None if line is None or line.placement.zoneless else line
+
+
+def _edges(line: Timeline, at: float) -> Iterator[_Edge]:
+    """Starts and stops after an instant, in order, as far as the timeline can see."""
+    inside, span = line.at(at)
     if inside is not None and inside.stop is not None:
-        found.append(_boundary(line.placement, inside, "stop"))
-    while span is not None and len(found) < count:
-        found.append(_boundary(line.placement, span, "start"))
+        yield _Edge(inside.stop, "stop", _last(inside), inside)
+    while span is not None:
         whole = line.at(span.start)[0] or span  # seen from its own start it is complete
+        yield _Edge(whole.start, "start", whole.runs[0], whole)
         if whole.stop is None:
-            break
-        found.append(_boundary(line.placement, whole, "stop"))
+            return
+        yield _Edge(whole.stop, "stop", _last(whole), whole)
         span = line.at(whole.stop)[1]
-    return found[:count]
 
 
-def _boundary(placement: Placement, span: Span, action: Literal["start", "stop"]) -> Boundary:
-    run = span.runs[0] if action == "start" else max(span.runs, key=lambda one: one.stop)
-    at = span.start if action == "start" else span.stop
-    assert at is not None
-    return Boundary(utc(at), action, words.rule(placement, run, action), run.assumed)
+def _last(span: Span) -> Run:
+    return span.runs[0] if len(span.runs) == 1 else max(span.runs, key=lambda run: run.stop)
 
 
 def flips(
@@ -201,13 +221,13 @@ def flips(
     found = {epoch(one.until) for one in (hold, workspace) if one.until is not None}
     if hold.kind == "started" and (end := _started_until(plan, calendar, hold)) is not None and end != _FOREVER:
         found.add(end)
-    edges = boundaries(plan, calendar, after, count)
-    found |= {epoch(edge.at) for edge in edges}
-    if edges:
-        last = epoch(edges[-1].at)
-        for span in timeline(plan, calendar).spans(at, last + 1):
-            if len({run.assumed for run in span.runs}) == 2:
-                found |= {float(edge) for run in span.runs for edge in (run.start, run.stop) if edge <= last}
+    line = _line(plan, calendar)
+    last = at
+    for edge in islice(_edges(line, at), count) if line is not None else ():
+        found.add(edge.at)
+        last = edge.at
+        if len(edge.span.runs) > 1 and len({run.assumed for run in edge.span.runs}) == 2:
+            found |= {one for run in edge.span.runs for one in (run.start, run.stop) if one <= last}
     return [utc(one) for one in sorted(found) if one > at][:count]
 
 
@@ -223,9 +243,10 @@ def next_start(
         if end == _FOREVER:
             return None
         at = max(at, end or at)
-    for edge in boundaries(plan, calendar, utc(at), 2):
+    line = _line(plan, calendar)
+    for edge in islice(_edges(line, at), 2) if line is not None else ():
         if edge.action == "start":
-            return None if edge.assumed else edge.at
+            return None if edge.run.assumed else utc(edge.at)
     return None
 
 
@@ -240,10 +261,7 @@ def next_stop(
             return None if end == _FOREVER else utc(end)
     if hold.kind in ("stopped", "panic") and not _over(hold, at):
         return None
-    for edge in boundaries(plan, calendar, now, 2):
-        if edge.action == "stop":
-            return edge.at
-    return None
+    return _next_stop(_line(plan, calendar), at)
 
 
 def _free(plan: Plan, hold: Hold, now: datetime, workspace: Hold) -> bool:
@@ -257,23 +275,21 @@ def end_of_next_window(plan: Plan, calendar: Calendar | None, now: datetime) -> 
 
     None where the schedule is off, cannot be read, has no further window, or never stops.
     """
-    for edge in boundaries(plan, calendar, now, 2):
+    return _next_stop(_line(plan, calendar), epoch(now))
+
+
+def _next_stop(line: Timeline | None, at: float) -> datetime | None:
+    for edge in islice(_edges(line, at), 2) if line is not None else ():
         if edge.action == "stop":
-            return edge.at
+            return utc(edge.at)
     return None
 
 
 def window_began(plan: Plan, calendar: Calendar | None, now: datetime) -> datetime | None:
     """When the window that covers `now` began (windows that touch count as one); None outside, and where it has no
     beginning within the last days (00:00–00:00 on every day)."""
-    if not plan.enabled:
-        return None
-    try:
-        line = timeline(plan, calendar)
-    except InvalidTime:
-        return None
-    at = epoch(now)
-    inside = line.at(at)[0]
+    line, at = _line(plan, calendar), epoch(now)
+    inside = None if line is None else line.at(at)[0]
     if inside is None:
         return None
     return utc(inside.start) if inside.start > at - _LOOK_BACK_S else None

@@ -37,27 +37,29 @@ class Planned:
 
 
 def week_rows(items: Sequence[Planned], start: datetime, days: int = DAYS) -> list[dict[str, Any]]:
-    """One row per stretch from `start` (aware) for `days` days: id, start, stop (RFC 3339 in the plan's zone; stop null
-    = it goes on), kind "regular|partial|special|also|plain", assumed, held, why (the rules of both edges)."""
+    """One row per stretch from `start` (aware) for `days` days, cut at both ends: id, start, stop (RFC 3339 in the
+    plan's zone), from_before and goes_on (it was cut), kind "regular|partial|special|also|plain", assumed (the calendar
+    cannot confirm it), held, why (the rules of both edges)."""
+    begin, end = int(epoch(start)), int(epoch(start + timedelta(days=days)))
     found = []
     for item in items:
         shown = zone_of(item.plan, item.calendar)
         for span in _spans(item, start, days):
-            run = span.runs[0]
-            last = max(span.runs, key=lambda one: one.stop)
+            first, last = span.runs[0], max(span.runs, key=lambda one: one.stop)
             placement = timeline(item.plan, item.calendar).placement
-            kind = "also" if run.how == "also" else run.day.kind if run.day is not None else "plain"
-            stop = span.stop if span.stop is not None else last.stop
+            kind = "also" if first.how == "also" else first.day.kind if first.day is not None else "plain"
             found.append(
                 {
                     "id": item.id,
-                    "start": utc(span.start).astimezone(shown).isoformat(),
-                    "stop": utc(stop).astimezone(shown).isoformat(),
+                    "start": utc(max(span.start, begin)).astimezone(shown).isoformat(),
+                    "stop": utc(min(last.stop, end)).astimezone(shown).isoformat(),
+                    "from_before": span.start < begin,
+                    "goes_on": last.stop > end,
                     "kind": kind,
                     "calendar": item.plan.calendar,
-                    "assumed": run.assumed,
+                    "assumed": first.assumed,
                     "held": _held(item),
-                    "why": f"{rule(placement, run, 'start')}; {rule(placement, last, 'stop')}",
+                    "why": f"{rule(placement, first, 'start')}; {rule(placement, last, 'stop')}",
                 }
             )
     return found
