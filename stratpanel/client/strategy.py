@@ -53,6 +53,11 @@ class Strategy:
     # -- what is known ----------------------------------------------------------------------------------------------
 
     @property
+    def workspace(self) -> Workspace:
+        """The workspace this strategy belongs to."""
+        return self._workspace
+
+    @property
     def _row(self) -> Mapping[str, Any]:
         row = self._workspace.mirror.row(self.id)
         if row is None:

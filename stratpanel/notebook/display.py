@@ -1,0 +1,124 @@
+"""Shows a workspace or a strategy in a cell: the dashboard's own views, live, one per cell.
+
+Called by the client's `_repr_mimebundle_`. It arranges Panel's extension for the user, offline; shows plain text where
+there is no kernel; and closes what a cell showed before when the cell runs again, so that nothing piles up.
+"""
+
+from __future__ import annotations
+
+import getpass
+from typing import Any
+
+from stratpanel.client.connect import Workspace
+
+HEIGHT = 640
+"""Pixels of a dashboard in a cell; a strategy's card has the same, so that its log is worth reading."""
+
+_OPEN: dict[str, _Shown] = {}
+_arranged = False
+
+
+class _Shown:
+    """One view in one cell, and what has to be closed with it."""
+
+    def __init__(self, view: Any, screen: Any) -> None:
+        self.view = view
+        self.screen = screen
+
+    def close(self) -> None:
+        """Leave the feeds and drop what Panel keeps of the view: its models, its comm and its entry in `state`."""
+        import panel as pn
+
+        self.screen.close()
+        for ref, (_view, root, _doc, _comm) in list(pn.state._views.items()):
+            if _view is self.view:
+                self.view._cleanup(root)
+                del pn.state._views[ref]
+
+
+def bundle(subject: Any, include: Any = None, exclude: Any = None) -> Any:
+    """The MIME bundle of a live view of `subject` (a Workspace or a Strategy); its repr where there is no kernel."""
+    kernel = _kernel()
+    if kernel is None:
+        return {"text/plain": repr(subject)}
+    _arrange()
+    cell = _cell_of(kernel, subject)
+    _close(cell)
+    shown = _OPEN[cell] = _show(subject)
+    made = shown.view._repr_mimebundle_(include, exclude)
+    if isinstance(made, tuple):
+        made[0]["text/plain"] = repr(subject)
+    elif made:
+        made["text/plain"] = repr(subject)
+    return made
+
+
+def close_all() -> None:
+    """Close every view of this kernel."""
+    for cell in list(_OPEN):
+        _close(cell)
+
+
+def open_views() -> int:
+    """How many views this kernel feeds."""
+    return len(_OPEN)
+
+
+def _close(cell: str) -> None:
+    shown = _OPEN.pop(cell, None)
+    if shown is not None:
+        shown.close()
+
+
+def _kernel() -> Any | None:
+    """The IPython kernel we are in; None in a terminal, in a script, or without IPython."""
+    try:
+        from IPython.core.getipython import get_ipython
+    except ImportError:  # no IPython, no cell
+        return None
+    return getattr(get_ipython(), "kernel", None)
+
+
+def _cell_of(kernel: Any, subject: Any) -> str:
+    """What tells one cell from another: the id that JupyterLab sends, else the thing shown."""
+    parent = kernel.get_parent() or {}
+    cell = (parent.get("metadata") or {}).get("cellId")
+    return str(cell or repr(type(subject)) + getattr(subject, "id", ""))
+
+
+def _arrange() -> None:
+    """Load Panel's extension once per kernel, with everything inline, since a trading machine may have no internet."""
+    global _arranged
+    if _arranged:
+        return
+    import panel as pn
+
+    pn.extension(inline=True, notifications=False)
+    _arranged = True
+
+
+def _show(subject: Any) -> _Shown:
+    import panel as pn
+
+    from stratpanel.dashboard.office import office
+    from stratpanel.dashboard.page import Dashboard
+    from stratpanel.dashboard.roles import person
+    from stratpanel.dashboard.screen import Screen
+    from stratpanel.dashboard.wire import Header
+
+    workspace = subject if isinstance(subject, Workspace) else subject.workspace
+    screen = Screen(office(workspace.path), person(workspace.path, _user(), holds_token=True))
+    if isinstance(subject, Workspace):
+        header = Header(bus=screen.bus, title="stratpanel", sizing_mode="stretch_width", margin=0)
+        view = pn.Column(header, Dashboard(screen, height=HEIGHT), sizing_mode="stretch_width")
+    else:
+        start = {"page": "strategy", "id": subject.id, "tab": "logs"}
+        view = pn.Column(Dashboard(screen, height=HEIGHT, start=start), sizing_mode="stretch_width")
+    return _Shown(view, screen)
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container's uid without a name
+        return "notebook"
