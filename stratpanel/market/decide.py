@@ -51,6 +51,12 @@ def decide(plan: Plan, calendar: Calendar | None, hold: Hold, now: datetime, wor
     return decision
 
 
+def forget() -> None:
+    """Drop all that was kept for speed, when calendars were made anew and the old ones need not live on."""
+    _kept.clear()
+    timeline.cache_clear()
+
+
 def _decide(plan: Plan, calendar: Calendar | None, hold: Hold, at: float, workspace: Hold) -> Decision:
     placement = _placement(plan, calendar)
     today = _today(placement, at)
@@ -79,7 +85,8 @@ def _unheld(
         if end is not None and at < end:
             who = words.held(own, placement, today)
             if end == _FOREVER or placement is None:
-                return Decision(True, f"{who}; runs until a person stops it", None)
+                stops = "never stops by itself" if plan.enabled else "runs until a person stops it"
+                return Decision(True, f"{who}; {stops}", None)
             ends = say(end, placement.zone, today)
             last = "the end of its next window, " if plan.enabled else ""
             return Decision(True, f"{who}; runs until {last}{ends}", utc(end))

@@ -10,7 +10,8 @@ Read by the store; written for the API and the command line by functions that ke
     [[open]]                            # exactly these sessions on this day
     calendar = "NSE"
     date = 2027-02-06
-    sessions = ["09:15-15:30"]          # a close not after its open is on the next day
+    sessions = ["09:15-15:30"]          # a close not after its open is on the next day, or, with
+    evening_before = false              # evening_before = true, an open on the day before (CME's trade dates)
     kind = "special"                    # special (default): windows by the clock join only with on_special;
     reason = "budget day"               # partial: a shortened regular day, which every window follows
 
@@ -100,20 +101,21 @@ def _override(kind: Kind, reader: RowReader) -> Override:
         reader.allow("calendar", "date", "reason")
         row = Row("closed", reason, source="calendar_overrides.toml", origin="override")
         return Override(kind, calendars, reader.date("date"), reason, line, row)
+    dated_by = "close" if reader.row.get("evening_before") is True else "open"
     if kind == "open":
-        reader.allow("calendar", "date", "sessions", "kind", "reason")
+        reader.allow("calendar", "date", "sessions", "evening_before", "kind", "reason")
         what = reader.text("kind", default="special")
         if what not in ("special", "partial"):
             raise reader.fail("kind", "must be special or partial")
-        row = Row(
-            cast("Literal['special', 'partial']", what), reason, reader.parts("sessions"),
-            source="calendar_overrides.toml", origin="override",
-        )  # fmt: skip
+        parts = reader.parts("sessions", dated_by=dated_by)
+        shape = cast("Literal['special', 'partial']", what)
+        row = Row(shape, reason, parts, source="calendar_overrides.toml", origin="override")
         return Override(kind, calendars, reader.date("date"), reason, line, row)
     if kind == "hours":
-        reader.allow("calendar", "from", "sessions", "days", "reason")
+        reader.allow("calendar", "from", "sessions", "evening_before", "days", "reason")
         days = reader.days("days", "mon tue wed thu fri")
-        hours = Hours(reader.date("from"), days, reader.parts("sessions"), "calendar_overrides.toml")
+        parts = reader.parts("sessions", dated_by=dated_by)
+        hours = Hours(reader.date("from"), days, parts, "calendar_overrides.toml")
         return Override(kind, calendars, hours.since, reason, line, hours=hours)
     reader.allow("calendar", "through", "reason")
     return Override(kind, calendars, reader.date("through"), reason, line)
@@ -141,19 +143,21 @@ def apply(tables: Mapping[str, Table], overrides: Overrides) -> tuple[dict[str, 
             title = Table(one.calendars[0], one.reason, one.timezone, valid_through=date.min, origin="override")
             made[one.calendars[0].upper()] = title
     touched: set[str] = set()
-    for one in overrides.rows:
-        for name in one.calendars if one.kind != "calendar" else ():
-            keys = [k for k, t in made.items() if t.group and t.group.upper() == name.upper()] or [name.upper()]
-            for key in keys:
-                if key not in made:
-                    problems.append(
-                        _said(overrides, one, "calendar", f'there is no calendar "{name}"; correct or sync it')
-                    )
-                    continue
-                if key not in touched:
-                    touched.add(key)
-                    made[key] = replace(made[key], hours=list(made[key].hours), rows=dict(made[key].rows))
-                _lay(made[key], one)
+    groups = {table.group.upper() for table in made.values() if table.group}
+    rows = [(name.upper() not in groups, one.line, name, one) for one in overrides.rows for name in one.calendars]
+    rows.sort(key=lambda row: row[:2])  # a name beats a group, a later line an earlier one
+    for named, _line, name, one in rows:
+        if one.kind == "calendar":
+            continue
+        keys = [name.upper()] if named else [k for k, table in made.items() if table.group.upper() == name.upper()]
+        for key in keys:
+            if key not in made:
+                problems.append(_said(overrides, one, "calendar", f'there is no calendar "{name}"; correct or sync it'))
+                continue
+            if key not in touched:
+                touched.add(key)
+                made[key] = replace(made[key], hours=list(made[key].hours), rows=dict(made[key].rows))
+            _lay(made[key], one)
     return made, problems
 
 

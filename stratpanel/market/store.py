@@ -13,6 +13,7 @@ from datetime import date, datetime, timedelta
 from pathlib import Path
 
 from stratpanel.market.calendar import Calendar
+from stratpanel.market.decide import forget
 from stratpanel.market.errors import CalendarUnknown, InvalidCalendar
 from stratpanel.market.overrides import Overrides, apply, read_overrides
 from stratpanel.market.tables import Table, read_compiled, read_shipped
@@ -100,6 +101,7 @@ class CalendarStore:
         kept = {key: self._calendars[key] for key, table in made.items() if self._tables.get(key) == table}
         self._calendars = {key: kept.get(key) or table.calendar() for key, table in made.items()}
         self._tables = made
+        forget()
         return True
 
     def changed(self) -> bool:

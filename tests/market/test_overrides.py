@@ -207,6 +207,30 @@ def test_reloading_what_did_not_change_keeps_the_calendars(file: Path) -> None:
     assert found.get("NSE") is not nse
 
 
+def test_a_name_beats_a_group_and_a_later_row_an_earlier_one(file: Path) -> None:
+    def row(kind: str, name: str, reason: str) -> str:
+        hours = 'sessions = ["10:00-12:00"]\n' if kind == "open" else ""
+        return f'[[{kind}]]\ncalendar = "{name}"\ndate = 2026-11-25\n{hours}reason = "{reason}"\n\n'
+
+    found = store(file, row("closed", "NSE", "by name") + row("open", "india", "group") + row("open", "BSE", "late"))
+    assert found.problem is None
+    whys = {name: found.get(name).day(day("2026-11-25")).why for name in ("NSE", "NFO", "BSE")}
+    assert whys == {"NSE": "by name", "NFO": "group", "BSE": "late"}
+    found = store(file, row("open", "NSE", "first") + row("closed", "NSE", "second"))
+    assert found.get("NSE").day(day("2026-11-25")).kind == "closed"
+
+
+def test_sessions_may_open_the_evening_before_their_date(file: Path) -> None:
+    text = (
+        '[[calendar]]\nname = "GLOBEX"\ntimezone = "America/Chicago"\nreason = "mine"\n'
+        '[[hours]]\ncalendar = "GLOBEX"\nfrom = 2026-01-01\nsessions = ["17:00-16:00"]\nevening_before = true\n'
+        'reason = "mine"\n[[valid]]\ncalendar = "GLOBEX"\nthrough = 2026-12-31\nreason = "mine"\n'
+    )
+    monday = store(file, text).get("globex").sessions(day("2026-11-23"), day("2026-11-23"))[0]
+    assert monday.open == at("2026-11-22 17:00", "America/Chicago")
+    assert monday.close == at("2026-11-23 16:00", "America/Chicago")
+
+
 def test_writing_keeps_comments_and_all_other_rows(file: Path) -> None:
     file.write_text(MINE, encoding="utf-8")
     put_override(file, "MCX", day("2026-12-24"), "open", 'half "day"', ["09:00-13:00"])
