@@ -16,6 +16,8 @@ from stratpanel.market.decide import decide, end_of_next_window
 from stratpanel.market.plan import NO_HOLD, Hold
 from stratpanel.model.errors import Conflict, InvalidValue
 from stratpanel.model.states import State
+from stratpanel.supervisor import afterpanic
+from stratpanel.supervisor.preparation import AFTER_PANIC
 from stratpanel.supervisor.unit import Order, Unit
 
 if TYPE_CHECKING:
@@ -98,6 +100,8 @@ class Actions:
             return
         if unit.state is State.EXITED and unit.last is not None and unit.last.exit_code == 0:
             return
+        if unit.state is State.STOPPED and unit.not_before > self._core.clock.time():
+            raise Conflict(f"cannot start {unit.id} yet: {unit.why}", code="BEFORE_START")
         if unit.state in (State.STOPPING, State.STOPPED):
             raise Conflict(f"{unit.id} was stopped before it was up: {unit.why}", code="STOPPED_MEANWHILE")
         if unit.state is State.LOST:
@@ -199,6 +203,7 @@ class Actions:
             return {"changed": False, "would_start": would}
         changed = core.holds.current.kind != "none"
         await asyncio.to_thread(core.holds.lift)
+        afterpanic.forget(core)
         if core.fleet.foreign:
             core.fleet.accept_foreign()
         core.holds_changed()
@@ -225,6 +230,7 @@ class Actions:
         core = self._core
         await asyncio.to_thread(core.holds.raise_panic, by, core.clock.now(), why)
         live = [unit for unit in core.units.values() if unit.is_live or unit.state is State.BACKOFF]
+        live = [unit for unit in live if unit.id != AFTER_PANIC]  # a second panic lets it finish
         for unit in core.units.values():
             unit.pending = None
         for unit in live:
@@ -233,7 +239,8 @@ class Actions:
         core.happened("panic", None, by, f"panic: {why or 'every strategy is stopped'}")
         left = await self._ended(live)
         stopped = [unit.id for unit in live if unit.id not in left]
-        core.books.panic_over(by)
+        if not left:
+            await afterpanic.run_script(core, by)
         return {"changed": True, "stopped": stopped, "left": left, "supervisor": core.supervisor_status()}
 
     async def _ended(self, units: list[Unit]) -> list[str]:

@@ -152,9 +152,15 @@ class Answers:
         return LogReader(self._core.log_path(unit.id), runs)
 
     def log_runs(self, id: str) -> Sequence[Run]:
-        """The run under way or the last one, without asking the disk."""
-        run = self._core.unit(id).run
-        return [(run.run_id, datetime.fromtimestamp(run.started, UTC), None)] if run is not None else []
+        """The run under way and the latest ended ones, without asking the disk."""
+        unit = self._core.unit(id)
+        found: list[Run] = [
+            (run_id, datetime.fromtimestamp(started, UTC), datetime.fromtimestamp(ended, UTC))
+            for run_id, started, ended in unit.past
+        ]
+        if unit.run is not None:
+            found.append((unit.run.run_id, datetime.fromtimestamp(unit.run.started, UTC), None))
+        return found
 
     async def runs(self, id: str, limit: int = 100) -> list[Json]:
         """Its runs, newest first."""

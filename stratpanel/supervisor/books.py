@@ -205,9 +205,3 @@ class Books:
         folder = core.runtime.run_dir(unit.id)
         for name in ("status.json", "run.lock"):
             await asyncio.to_thread(partial((folder / name).unlink, missing_ok=True))
-
-    def panic_over(self, by: str) -> None:
-        """Every tree is empty after a panic: run the trader's own script, if there is one."""
-        script = self._core.settings.panic_then
-        if script:
-            self._core.happened("panic", None, by, f"the flatten script {script} is to be run by hand")

@@ -7,6 +7,7 @@ Everything runs on the loop's thread; what may wait for a disk goes to a worker 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import sys
@@ -28,12 +29,15 @@ from stratpanel.process.paths import Runtime
 from stratpanel.supervisor import statusview
 from stratpanel.supervisor.actions import Actions, new_hold
 from stratpanel.supervisor.books import Books, HistoryLike
+from stratpanel.supervisor.chores import Chores
 from stratpanel.supervisor.clock import Clock
 from stratpanel.supervisor.endings import Endings
 from stratpanel.supervisor.events import EventLog, EventRecord
 from stratpanel.supervisor.fleet import Fleet
+from stratpanel.supervisor.gate import Gate
 from stratpanel.supervisor.holds import WorkspaceHolds
 from stratpanel.supervisor.launch import LauncherLink, Message, Processes
+from stratpanel.supervisor.preparation import AFTER_PANIC, Preparation
 from stratpanel.supervisor.reconcile import Reconciler
 from stratpanel.supervisor.recovery import Recovery
 from stratpanel.supervisor.registry import Registry, RegistryError
@@ -49,6 +53,7 @@ from stratpanel.supervisor.watch import Watch
 
 log = logging.getLogger("stratpanel.core")
 
+SAVE_S: Final = 5.0  # the last write of the registry
 ENDERS: Final = 64  # trees without a runner that are ended side by side
 
 ChangeCallback = Callable[[set[str], set[str], bool], None]
@@ -105,6 +110,7 @@ class Core:
         )
         self.shelf = Shelf(self.workspace)
         self.books = Books(self, history)
+        self.preparation, self.gate, self.chores = Preparation(self), Gate(self), Chores(self)
         self.processes: Processes = processes or LauncherLink(runtime, self._launcher_said, self._launcher_came)
         self.queue = StartQueue(max(1, int(scaling.machine_cpus())), self.clock, self._queue_moved)
         self.starts, self.stops, self.endings = Starts(self), Stops(self), Endings(self)
@@ -146,6 +152,7 @@ class Core:
             self.holds.pause("registry", self.clock.now(), "this registry was written by another program", "foreign")
         await self.processes.open()
         await self.recovery.boot()
+        await self.fleet.first()
         self.books.take_up_holds()
         gap = self.books.last_alive()
         self.edges.start()
@@ -158,6 +165,8 @@ class Core:
     async def close(self) -> None:
         """End our threads and lines; strategies and their runners are not touched."""
         self.leaving = True
+        with contextlib.suppress(TimeoutError):  # a disk that hangs must not keep us; the file stays whole
+            await asyncio.wait_for(self.fleet.durable(), SAVE_S)
         for task in self._tasks:
             task.cancel()
         self.edges.stop()
@@ -168,7 +177,6 @@ class Core:
                 unit.task.cancel()
             if unit.run is not None and unit.run.line is not None:
                 unit.run.line.close()
-        self.fleet.save_now()
         self.processes.close()
         self.enders.shutdown(wait=False, cancel_futures=True)
 
@@ -252,7 +260,7 @@ class Core:
         """A run's end was dealt with: keep what came of it, drop what is not registered any more, look again."""
         self.fleet.changed(unit.id)
         self.books.keep_outcome(unit)
-        if unit.removed and not unit.is_live:
+        if unit.removed and not unit.is_live and unit.id != AFTER_PANIC:
             self.drop(unit, "registry")
             return
         self.reconciler.poke(unit.id)
@@ -299,15 +307,6 @@ class Core:
         unit.touch()
         self.fleet.changed(unit.id)
 
-    def heartbeat(self) -> None:
-        """Every two seconds: note that we are alive, take up edits of the registry and of calendars, and CLI holds."""
-        self.books.note_alive()
-        self.fleet.poll()
-        self.books.take_up_holds()
-        if self.calendars.changed():
-            self.calendars_changed()
-            self.happened("calendar", None, "calendar", self.calendars.problem or "calendars were read again")
-
     def calendars_changed(self) -> None:
         """Read calendars again and let every schedule follow."""
         self.calendars.reload()
@@ -344,7 +343,11 @@ class Core:
             "timezone": self.settings.timezone,
             "queue": self.queue.waiting,
             "max_strategies": self.advice.max_strategies,
-            "warnings": [*self.settings.warnings, *([self.history.problem] if self.history.problem else [])],
+            "warnings": [
+                *self.settings.warnings,
+                *self.chores.calendar_warnings,
+                *([self.history.problem] if self.history.problem else []),
+            ],
         }
 
     # -- telling others -----------------------------------------------------------------------------------------------

@@ -57,6 +57,7 @@ class Endings:
         words = end_in_words(record)
         reason = str(record.get("reason") or "") or words
         self.remember(unit, record, reason)
+        unit.past.append((run.run_id, run.started, float(record.get("ended") or core.clock.time())))
         core.books.record_end(unit, record)
         core.trees_changed()
         core.queue.is_up(unit.id)

@@ -36,6 +36,9 @@ def allowed_environment(own: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in own.items() if name in allowed or name.startswith(ALLOWED_PREFIXES)}
 
 
+RESERVED: Final = frozenset(("SP_MODE", "SP_PARAMS_FILE"))
+
+
 @dataclass(frozen=True, slots=True)
 class Interpreter:
     """The Python that runs a strategy, and the virtual environment it belongs to (None: none)."""
@@ -106,9 +109,13 @@ def surroundings(
     return env
 
 
-def parameters_json(params: Mapping[str, object]) -> str:
-    """A run's parameters as the one line of JSON that `SP_PARAMS` carries."""
-    return json.dumps(dict(params), separators=(",", ":"), ensure_ascii=False, default=str)
+def parameter_variables(params: Mapping[str, object]) -> dict[str, str]:
+    """`SP_<NAME>` for each parameter that is one plain value, for scripts that know nothing of us."""
+    return {
+        f"SP_{name.upper()}": json.dumps(value) if isinstance(value, bool) else str(value)
+        for name, value in params.items()
+        if isinstance(value, str | int | float) and name.isidentifier() and f"SP_{name.upper()}" not in RESERVED
+    }
 
 
 def command(python: Interpreter, script: Path, args: Sequence[str]) -> list[str]:

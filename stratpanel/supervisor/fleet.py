@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import UTC, date, datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from stratpanel.market.check import check
 from stratpanel.market.plan import DayException, Hold, Plan, Window
@@ -20,8 +22,9 @@ from stratpanel.model.states import REMOVABLE
 from stratpanel.model.strategy import Strategy, report
 from stratpanel.model.values import Hold as HoldValue
 from stratpanel.supervisor.holds import hold_from_json
-from stratpanel.supervisor.registry import MergeReport, Registry
+from stratpanel.supervisor.registry import Displaced, MergeReport, Registry, RegistryError, Saving
 from stratpanel.supervisor.unit import Unit
+from stratpanel.supervisor.workspace import first_strategy
 
 if TYPE_CHECKING:
     from stratpanel.market.calendar import Calendar
@@ -69,7 +72,7 @@ class Fleet:
         self._registry = registry
         self._dirty: set[str] = set()
         self._save_timer: asyncio.TimerHandle | None = None
-        self._waiting: list[asyncio.Future[None]] = []
+        self._saving: asyncio.Task[None] | None = None
 
     @property
     def problem(self) -> str | None:
@@ -130,42 +133,61 @@ class Fleet:
         """These units' registry entries are no longer what the file says; written within half a second."""
         self._dirty.update(ids)
         if self._save_timer is None and not self._core.degraded:
-            self._save_timer = asyncio.get_running_loop().call_later(SAVE_AFTER_S, self._save)
+            self._save_timer = asyncio.get_running_loop().call_later(SAVE_AFTER_S, self._save_soon)
+
+    def _save_soon(self) -> None:
+        self._save_timer = None
+        self._core.do(self.durable())
 
     async def durable(self) -> None:
-        """Return when everything changed so far is on disk (or cannot be: then `problem` says why)."""
-        if not self._dirty or self._core.degraded:
-            return
-        loop = asyncio.get_running_loop()
-        done: asyncio.Future[None] = loop.create_future()
-        self._waiting.append(done)
-        if len(self._waiting) == 1:
-            loop.call_soon(self._save)  # whoever asks in the same turn of the loop shares the write
-        await done
+        """Return when everything changed so far is on disk (or cannot be: then `problem` says why).
 
-    def save_now(self) -> None:
-        """Write what is due, at once; for the end of the supervisor."""
-        if self._dirty and not self._core.degraded:
-            self._save()
+        Whoever asks while a write is under way shares the next one.
+        """
+        while self._dirty and not self._core.degraded:
+            if self._saving is None:
+                self._saving = asyncio.get_running_loop().create_task(self._save(), name="save the registry")
+            saving = self._saving
+            mine = set(self._dirty)
+            await asyncio.shield(saving)
+            if not mine & self._dirty:
+                return
 
-    def _save(self) -> None:
-        if self._save_timer is not None:
-            self._save_timer.cancel()
-            self._save_timer = None
-        dirty, self._dirty = self._dirty, set()
-        waiting, self._waiting = self._waiting, []
+    async def _save(self) -> None:
+        """One write; the disk is waited for in a thread."""
         try:
+            await asyncio.sleep(0)  # whoever asks in the same turn of the loop shares this write
+            dirty, self._dirty = self._dirty, set()
             for id in dirty:
                 if (unit := self._core.units.get(id)) is not None:
                     self._mirror(unit)
             before = self.problem
-            self._taken_over(self._registry.save(self._strategies(), dirty))
+            steps = self._registry.saving(self._strategies(), dirty)
+            self._taken_over(await self._write(steps))
             if self.problem != before:
                 self._core.supervisor_changed()
         finally:
-            for future in waiting:
-                if not future.done():
-                    future.set_result(None)
+            self._saving = None
+
+    async def _write(self, steps: Saving) -> MergeReport:
+        try:
+            write = next(steps)
+            while True:
+                try:
+                    standing = await asyncio.to_thread(write)
+                except (Displaced, RegistryError) as error:
+                    write = steps.throw(error)
+                else:
+                    write = steps.send(standing)
+        except StopIteration as done:
+            return cast(MergeReport, done.value)
+
+    @asynccontextmanager
+    async def _alone(self) -> AsyncIterator[None]:
+        """While no write is under way: what is written must not change under it in ways it would take back."""
+        while self._saving is not None:
+            await asyncio.shield(self._saving)
+        yield
 
     def _strategies(self) -> dict[str, Strategy]:
         units = self._core.units.values()
@@ -202,7 +224,7 @@ class Fleet:
             core.happened("added", unit, "registry", "added by an edit of the registry")
         for id in result.changed:
             unit = core.units[id]
-            if unit.strategy is not None:
+            if unit.strategy is not None and id not in self._dirty:  # else our newer hold is on its way to the file
                 unit.hold = _hold(unit.strategy.hold)
             self._configure(unit)
         for id in result.removed:
@@ -215,7 +237,7 @@ class Fleet:
 
     def poll(self) -> None:
         """Take up a person's edit of the file, if there is one. Cheap when there is none."""
-        if self._core.degraded or not self._registry.changed_on_disk():
+        if self._core.degraded or self._saving is not None or not self._registry.changed_on_disk():
             return
         before = self.problem
         self._taken_over(self._registry.save(self._strategies(), ()))
@@ -223,7 +245,7 @@ class Fleet:
             self._core.happened("registry", None, "registry", self.problem or "the registry is in order again")
             self._core.supervisor_changed()
 
-    def reload(self, by: str) -> None:
+    async def reload(self, by: str) -> None:
         """Read the file again on a person's word. Raises RegistryError while it is broken."""
         core = self._core
         if core.degraded:
@@ -233,7 +255,8 @@ class Fleet:
                 self.take_up(id, strategy)
             self.changed(*strategies)
         else:
-            self._taken_over(self._registry.reload(self._strategies()))
+            async with self._alone():
+                self._taken_over(self._registry.reload(self._strategies()))
         core.happened("registry", None, by, "the registry was read again")
         core.supervisor_changed()
 
@@ -251,18 +274,29 @@ class Fleet:
         if taken is not None:
             raise Conflict(f"cannot add {id}: there is {taken} already; choose another id", code="STRATEGY_EXISTS")
         strategy = Strategy.from_config(id, {"created": datetime.now(UTC).isoformat(), "user_id": by, **config})
-        unit = self.take_up(id, strategy)
+        async with self._alone():
+            unit = self.take_up(id, strategy)
         self._core.happened("added", unit, by, f"added: {config.get('file_path')}")
         self.changed(id)
         await self.durable()
         return unit
+
+    async def first(self) -> None:
+        """Register the example in a workspace that has never had a registry, so that there is something to start."""
+        if self._core.degraded or self._core.units:
+            return
+        found = await asyncio.to_thread(first_strategy, self._core.workspace)
+        if found is not None:
+            id, path = found
+            await self.add(id, {"file_path": path.relative_to(self._core.shelf.scripts).as_posix()}, "stratpanel")
 
     async def remove(self, unit: Unit, by: str) -> None:
         """Unregister a strategy that does not run; its files stay."""
         self.require_editable()
         if unit.state not in REMOVABLE:
             raise Conflict(f"cannot remove {unit.id}: it is {unit.state.value}; stop it first", code="STRATEGY_RUNNING")
-        self._gone(unit, by)
+        async with self._alone():
+            self._gone(unit, by)
         self._dirty.add(unit.id)
         await self.durable()
 
@@ -282,7 +316,10 @@ class Fleet:
             raise NotFound(f"{unit.id} is not registered", code="STRATEGY_NOT_FOUND")
         if if_match is not None and if_match.strip() not in ("*", unit.etag, f"W/{unit.etag}"):
             raise PreconditionFailed(f"{unit.id} was changed by somebody else; read it again, then change it")
-        old = unit.strategy
+        async with self._alone():
+            return await self._patch(unit, unit.strategy, merge, by)
+
+    async def _patch(self, unit: Unit, old: Strategy, merge: dict[str, Any], by: str) -> list[str]:
         fresh = Strategy.from_config(unit.id, merge_patch(old.config(), merge))
         if fresh.etag() == unit.etag:
             return []

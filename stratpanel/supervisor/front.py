@@ -61,7 +61,7 @@ class Front(Answers, Edits):
         """Read settings, registry and calendars again."""
         core = self._core
         core.reload_settings()
-        core.fleet.reload(by)
+        await core.fleet.reload(by)
         core.calendars.reload()
         core.reconciler.poke()
         return {"changed": True, "supervisor": core.supervisor_status()}

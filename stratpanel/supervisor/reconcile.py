@@ -19,6 +19,7 @@ from stratpanel.market.plan import Decision
 from stratpanel.model.states import State
 from stratpanel.supervisor.clock import TimeWatch
 from stratpanel.supervisor.launch import LineClosed
+from stratpanel.supervisor.preparation import AFTER_PANIC
 from stratpanel.supervisor.unit import Order, Unit
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ class Reconciler:
             try:
                 self._look_at_clocks()
                 if beat * WATCH_S % EVERY_S == 0:
-                    self._core.heartbeat()
+                    self._core.chores.beat()
                     self.poke()
             except OSError as error:  # a full disk or a vanished folder must not end the heartbeat
                 log.error("heartbeat: %s", error)
@@ -126,6 +127,8 @@ class Reconciler:
     def look(self, unit: Unit) -> None:
         """Bring one strategy nearer to what it should be."""
         core = self._core
+        if unit.id == AFTER_PANIC:
+            return  # no schedule, no restart, and the panic is what it runs for
         now = core.clock.now()
         if unit.hold.kind == "started" and unit.hold.until is not None and unit.hold.until <= now:
             core.set_hold(unit, "none", by="schedule", why="the window it was started for is over")

@@ -26,11 +26,15 @@ class Shelf:
     def working_copy(self, file_path: str) -> Path:
         """The script or folder of a strategy; the seed writes it with or without `strategies/scripts/`."""
         path = Path(file_path)
+        if path.is_absolute():
+            return path
         if path.parts[:2] == ("strategies", "scripts"):
             return self.workspace / path
         return self.scripts / path
 
-    def choose(self, id: str, source: Path, mode: str, order: Order) -> tuple[Version, bool, list[str]]:
+    def choose(
+        self, id: str, source: Path, mode: str, order: Order, python: str | None = None
+    ) -> tuple[Version, bool, list[str]]:
         """The version this start runs, whether it was deployed just now, and what a person should know about it."""
         versions = self.versions
         if order.version is not None:
@@ -49,7 +53,7 @@ class Shelf:
         first = versions.current(id) is None
         by_person = order.cause == "person" and order.deploy is not False
         if first or (by_person and (order.deploy or self._edited(id, source))):
-            done = versions.deploy(id, source, by=order.by)
+            done = versions.deploy(id, source, by=order.by, python=python)
             return versions.verify(done.version), done.created, list(done.warnings) if done.created else []
         return versions.to_run(id, "paper"), False, []
 

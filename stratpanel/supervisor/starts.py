@@ -9,18 +9,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import secrets as random_bytes
-from dataclasses import dataclass
-from datetime import datetime
+from datetime import timedelta
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from stratpanel.model.errors import Conflict, StratpanelError
 from stratpanel.model.states import State
 from stratpanel.process.errors import ProcessError
-from stratpanel.supervisor.environment import command, interpreter, parameters_json, surroundings
 from stratpanel.supervisor.holds import hold_from_json, hold_to_json
+from stratpanel.supervisor.preparation import Prepared
 from stratpanel.supervisor.unit import Order, Run, Unit
 
 if TYPE_CHECKING:
@@ -30,18 +27,8 @@ if TYPE_CHECKING:
 log = logging.getLogger("stratpanel.starts")
 
 FIRST_NEWS_S: Final = 30.0  # from the order to the runner's first status; forking takes milliseconds
-GOING_ON_S: Final = 2.0  # a started strategy's line may close and be reopened by a replacement within this
-
-
-@dataclass(frozen=True, slots=True)
-class Prepared:
-    """What the worker thread found out for a run."""
-
-    spec: dict[str, Any]
-    version: int | None
-    mode: str
-    notes: list[str]
-    deployed: bool
+TELL_AGAIN_S: Final = 300.0  # between alerts that the disk does not take a strategy's log
+AGAIN_S: Final = 60.0  # between looks at what must come before a start
 
 
 class Starts:
@@ -86,6 +73,7 @@ class Starts:
             unit.restarts, unit.recent = 0, []
         unit.cancel("retry")
         unit.retry_at = unit.retry_order = unit.pending = unit.stop_wanted = None
+        unit.not_before = 0.0
         unit.run = unit.spent = None
         unit.task = asyncio.get_running_loop().create_task(self._launch(unit, order), name=f"start {unit.id}")
         return True
@@ -93,11 +81,14 @@ class Starts:
     async def _launch(self, unit: Unit, order: Order) -> None:
         core = self._core
         try:
+            if order.cause != "restart" and (refusal := await core.gate.refusal(unit, order)) is not None:
+                self._not_yet(unit, order, refusal)
+                return
             async with core.queue.turn(unit.id, int(unit.config.get("priority", 5))):
                 if self._stopped_first(unit):
                     return
                 prepared = await asyncio.to_thread(
-                    self._prepare, unit.id, dict(unit.config), order, self._instance(unit)
+                    core.preparation.run, unit.id, dict(unit.config), order, self._instance(unit)
                 )
                 if self._stopped_first(unit):
                     return
@@ -106,6 +97,9 @@ class Starts:
             self._failed(unit, error.code, error.message)
         except OSError as error:
             self._failed(unit, "START_FAILED", f"cannot start {unit.id}: {error.strerror or error}")
+        except Exception as error:  # a fault of ours: the strategy must not hang between two states over it
+            log.exception("cannot start %s", unit.id)
+            self._failed(unit, "INTERNAL", f"cannot start {unit.id}: {error!r}; log/supervisor.log has the details")
         finally:
             if unit.state is not State.STARTING:
                 core.queue.is_up(unit.id)
@@ -116,72 +110,25 @@ class Starts:
         self._core.endings.never_started(unit)
         return True
 
+    def _not_yet(self, unit: Unit, order: Order, refusal: str) -> None:
+        """What must come first has not succeeded today: no start, an alert, and another look in a minute."""
+        core = self._core
+        again = core.clock.now() + timedelta(seconds=AGAIN_S)
+        unit.not_before = again.timestamp()
+        why = f"{refusal}; looked at again {again.astimezone(core.zone_of(unit)):%H:%M}"
+        unit.stop_asked(why)
+        unit.ended_after_stop(why)
+        if unit.gate_told != core.gate.day(unit):
+            unit.gate_told = core.gate.day(unit)
+            core.happened("before_start", unit, order.by, refusal)
+        unit.after("gate", AGAIN_S, lambda: core.reconciler.poke(unit.id))
+
     def _failed(self, unit: Unit, code: str, message: str) -> None:
         unit.run = None
         self._core.endings.refused(unit, code, message)
 
     def _instance(self, unit: Unit) -> dict[str, Any]:
         return {"restarts": unit.restarts, "recent": list(unit.recent), "hold": hold_to_json(unit.hold)}
-
-    def _prepare(self, id: str, config: dict[str, Any], order: Order, instance: dict[str, Any]) -> Prepared:
-        """In a worker thread: deploy or verify the version, read secrets, put the run's order together."""
-        core = self._core
-        source = core.shelf.working_copy(config["file_path"])
-        mode = order.mode or config.get("mode") or "paper"
-        version, deployed, notes = core.shelf.choose(id, source, mode, order)
-        run_id = f"{id}~{core.clock.now().strftime('%Y%m%dT%H%M%S')}~{random_bytes.token_hex(4)}"
-        state_dir = core.workspace / "strategies" / "state" / id
-        state_dir.mkdir(parents=True, exist_ok=True)
-        python = interpreter(config.get("interpreter"), core.workspace, core.settings.python or core.python)
-        params = {**(config.get("params") or {}), **order.params}
-        args = list(order.args if order.args is not None else config.get("args") or [])
-        folder = source if source.is_dir() else source.parent
-        env = surroundings(
-            own=core.environ,
-            python=python,
-            caps=core.thread_caps,
-            workspace_env=core.settings.env,
-            strategy_env={str(k): str(v) for k, v in (config.get("env") or {}).items()},
-            secrets=core.secrets.for_run(mode, id),
-            reserved={
-                "PYTHONPYCACHEPREFIX": str(core.runtime.pycache),
-                "STRATEGY_ID": id,
-                "STRATEGY_NAME": str(config.get("name") or id),
-                "STRATEGY_DIR": str(folder),
-                "STRATEGY_STATE_DIR": str(state_dir),
-                "SP_MODE": mode,
-                "SP_PARAMS": parameters_json(params),
-                "STRATPANEL_RUN_ID": run_id,
-            },
-            working_copy=folder,
-        )
-        cwd = Path(config["cwd"]).expanduser() if config.get("cwd") else core.workspace
-        limits, logs = config.get("limits") or {}, config.get("log") or {}
-        spec: dict[str, Any] = {
-            "id": id,
-            "run_id": run_id,
-            "argv": command(python, version.entry_path, args),
-            "cwd": str(core.workspace / cwd),
-            "env": env,
-            "log": {
-                "path": str(core.log_path(id)),
-                "max_bytes": int(float(logs.get("max_mb") or 10) * 2**20),
-                "keep": int(logs.get("keep") or 5),
-            },
-            "grace_s": float(config.get("grace_s") or 5.0),
-            "start_seconds": float(config.get("start_seconds") or 0.0),
-            "nofile": int(limits.get("nofile") or core.settings.nofile),
-            "nice": limits.get("nice"),
-            "oom_score_adj": 500,
-            "stop_at": None,
-            "stop_at_reason": "window",
-            "started_by": order.by,
-            "mode": mode,
-            "version": version.n,
-            "config": config,
-            "instance": {**instance, "params": params, "args": args, "cause": order.cause},
-        }
-        return Prepared(spec, version.n, mode, notes, deployed)
 
     async def _spawn(self, unit: Unit, order: Order, prepared: Prepared) -> None:
         core, spec = self._core, prepared.spec
@@ -206,9 +153,7 @@ class Starts:
         # the panic file is looked at by launcher and runner again; here it only saves a fork
         self.check(unit)
         try:
-            run.line = await core.processes.spawn(
-                spec, partial(self.heard, unit, run), partial(self._silent, unit, run)
-            )
+            run.line = await core.processes.spawn(spec, partial(self.heard, unit, run), partial(self.silent, unit, run))
         except StratpanelError:
             core.books.forget_start(unit, run)
             raise
@@ -254,7 +199,7 @@ class Starts:
         run.leader_start = leader.get("start_ticks")
         run.members = frozenset(status.get("members") or ())
         run.stop_at, run.stop = status.get("stop_at"), status.get("stop")
-        run.dropped_bytes = int(status.get("dropped_bytes") or 0)
+        self._dropped(unit, run, int(status.get("dropped_bytes") or 0))
         self._core.trees_changed()
         if run.phase == "running" and before in ("asked", "forked"):
             self._runs(unit, run, float(status.get("started") or run.started))
@@ -264,6 +209,14 @@ class Starts:
         if run.phase == "stopping" and unit.state in (State.STARTING, State.RUNNING):
             unit.stop_asked(self._core.stops.words(run.stop))
         unit.touch()
+
+    def _dropped(self, unit: Unit, run: Run, dropped: int) -> None:
+        if dropped > run.dropped_bytes and self._core.clock.time() - run.dropped_told > TELL_AGAIN_S:
+            run.dropped_told = self._core.clock.time()
+            self._core.happened(
+                "disk", unit, "runner", f"its log cannot be written; {dropped} bytes were dropped so far"
+            )
+        run.dropped_bytes = dropped
 
     def _runs(self, unit: Unit, run: Run, started: float) -> None:
         run.started = unit.last_started = started
@@ -283,7 +236,7 @@ class Starts:
             self._core.queue.is_up(unit.id)
             self._core.reconciler.poke(unit.id)
 
-    def _silent(self, unit: Unit, run: Run) -> None:
+    def silent(self, unit: Unit, run: Run) -> None:
         """The line to the runner closed. The run may go on: look for its successor, or its record."""
         run.line = None
         if unit.run is run and run.phase != "ended":
@@ -314,8 +267,3 @@ class Starts:
         if hold.kind == "started" and (known_at is None or (its_at is not None and its_at > known_at)):
             unit.hold = hold  # a person's start whose hold did not reach the registry before we died
         return run
-
-
-def started_at(run: Run, zone: Any) -> datetime:
-    """When a run's leader started, in `zone`."""
-    return datetime.fromtimestamp(run.started, zone)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -66,6 +67,7 @@ class Run:
     stop_at: float | None = None
     stop: dict[str, Any] | None = None
     dropped_bytes: int = 0
+    dropped_told: float = 0.0  # epoch seconds of the latest alert about that
     spawned: bool = False
     ordered_late: bool = False  # we already called it failed; should it appear after all, it is stopped
 
@@ -116,6 +118,8 @@ class Unit:
         self.memory_warned = False
         self.quiet = False
         self.spent: float | None = None  # epoch seconds at which it ended by itself: its window is used up
+        self.gate_told: object = None  # the day on which an alert about before_start was given
+        self.past: deque[tuple[str, float, float]] = deque(maxlen=20)  # ended runs: id, started, ended
         self.not_before: float = 0.0  # epoch seconds; before_start failed, look again then
         self.removed = False  # its entry left the registry while it ran
         self.cpu_percent: float | None = None

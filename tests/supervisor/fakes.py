@@ -15,6 +15,7 @@ from stratpanel.supervisor.clock import Clock
 from stratpanel.supervisor.core import Core
 from stratpanel.supervisor.launch import LineClosed
 from stratpanel.supervisor.settings import Settings
+from stratpanel.supervisor.unit import Unit
 
 Message = dict[str, Any]
 
@@ -287,24 +288,35 @@ class Bench:
         await settle()
         return self
 
-    async def add(self, id: str = "ema", **config: Any) -> Any:
+    async def add(self, id: str = "ema", **config: Any) -> Unit:
         (self.workspace / "strategies" / "scripts" / f"{id}.py").write_text("print('hello')\n")
         unit = await self.core.fleet.add(id, {"file_path": f"{id}.py", **config}, "tester")
         await settle()
         return unit
 
-    async def reach(self, unit: Any, state: str, timeout: float = 5.0) -> None:
-        """Wait until the unit is in this state; real seconds, only as a deadline."""
-        async with asyncio.timeout(timeout):
-            while unit.state.value != state:
-                await asyncio.sleep(0.001)
+    async def until(self, unit: Unit, reached: Callable[[], bool], what: str) -> None:
+        """Wait for a change of this unit that makes `reached()` true; the seconds are a deadline only."""
+        assert await unit.until(reached, 10.0), f"{what} did not happen; it is {unit!r}"
 
-    async def started(self, unit: Any) -> Any:
+    async def reach(self, unit: Unit, state: str) -> None:
+        await self.until(unit, lambda: unit.state.value == state, state)
+
+    async def ordered(self, unit: Unit) -> None:
+        """Wait until the launcher was asked for a run."""
+        await self.until(unit, lambda: unit.run is not None, "an order")
+
+    async def at_work(self, unit: Unit, runs: int = 1) -> None:
+        """Wait until a run says that it runs, `runs` having been made in all."""
+        await self.until(
+            unit,
+            lambda: len(self.processes.runners) >= runs and unit.run is not None and unit.run.phase == "running",
+            "a run at work",
+        )
+
+    async def started(self, unit: Unit) -> Any:
         """Start it and let it live for its start_seconds."""
         going = asyncio.create_task(self.core.actions.start(unit, by="tester"))
-        async with asyncio.timeout(5):
-            while not (unit.run is not None and unit.run.phase == "running"):
-                await asyncio.sleep(0.001)
+        await self.until(unit, lambda: unit.run is not None and unit.run.phase == "running", "a run at work")
         await self.clock.advance(1.0)
         return await going
 

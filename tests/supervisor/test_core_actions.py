@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import json
+from pathlib import Path
 
 import pytest
 
@@ -32,9 +34,7 @@ async def test_start_of_a_running_one_changes_nothing(bench: Bench) -> None:
 async def test_two_starts_at_once_make_one_run(bench: Bench) -> None:
     unit = await bench.add()
     starts = [asyncio.create_task(bench.core.actions.start(unit, by=f"client {n}")) for n in range(2)]
-    async with asyncio.timeout(5):
-        while unit.run is None or unit.run.phase != "running":
-            await asyncio.sleep(0.001)
+    await bench.at_work(unit)
     await bench.clock.advance(1.0)
     results = await asyncio.gather(*starts)
     assert sorted(result.changed for result in results) == [False, True]
@@ -143,9 +143,7 @@ async def test_stop_while_the_start_waits_for_the_launcher_stops_it(bench: Bench
     unit = await bench.add()
     bench.processes.gate = asyncio.Event()
     starting = asyncio.create_task(bench.core.actions.start(unit, by="a"))
-    async with asyncio.timeout(5):
-        while unit.run is None:
-            await asyncio.sleep(0.001)
+    await bench.ordered(unit)
     stopping = asyncio.create_task(bench.core.actions.stop(unit, by="b"))
     await settle()
     assert unit.state == "stopping"
@@ -167,9 +165,7 @@ async def test_start_while_stopping_waits_and_then_starts(bench: Bench) -> None:
     await settle()
     assert len(bench.processes.runners) == 1
     first.exit(0)
-    async with asyncio.timeout(5):
-        while len(bench.processes.runners) < 2 or unit.run is None or unit.run.phase != "running":
-            await asyncio.sleep(0.001)
+    await bench.at_work(unit, runs=2)
     await bench.clock.advance(1.0)
     assert (await starting).strategy["state"] == "running"
     await stopping
@@ -178,16 +174,12 @@ async def test_start_while_stopping_waits_and_then_starts(bench: Bench) -> None:
 async def test_restart_keeps_version_parameters_and_arguments(bench: Bench) -> None:
     unit = await bench.add()
     going = asyncio.create_task(bench.core.actions.start(unit, by="a", params={"fast": 12}, args=["--x"]))
-    async with asyncio.timeout(5):
-        while unit.run is None or unit.run.phase != "running":
-            await asyncio.sleep(0.001)
+    await bench.at_work(unit)
     await bench.clock.advance(1.0)
     await going
     (bench.workspace / "strategies/scripts/ema.py").write_text("print('edited')\n")
     again = asyncio.create_task(bench.core.actions.restart(unit, by="b"))
-    async with asyncio.timeout(5):
-        while len(bench.processes.runners) < 2 or unit.run is None or unit.run.phase != "running":
-            await asyncio.sleep(0.001)
+    await bench.at_work(unit, runs=2)
     await bench.clock.advance(1.0)
     result = await again
     assert result.changed
@@ -195,7 +187,8 @@ async def test_restart_keeps_version_parameters_and_arguments(bench: Bench) -> N
     assert one.requests[0]["reason"] == "restart"
     assert two.spec["version"] == one.spec["version"] == 1
     assert two.spec["argv"] == one.spec["argv"]
-    assert two.spec["env"]["SP_PARAMS"] == one.spec["env"]["SP_PARAMS"] == '{"fast":12}'
+    assert two.spec["env"]["SP_FAST"] == one.spec["env"]["SP_FAST"] == "12"
+    assert json.loads(Path(two.spec["env"]["SP_PARAMS_FILE"]).read_text()) == {"fast": 12}
     assert unit.hold.kind == "started", "a restart is no stop"
 
 
@@ -272,9 +265,8 @@ async def test_remove_of_a_running_one_is_refused(bench: Bench) -> None:
 async def test_fifty_stops_take_as_long_as_the_slowest(bench: Bench) -> None:
     units = [await bench.add(f"s{n}") for n in range(50)]
     going = [asyncio.create_task(bench.core.actions.start(unit, by="t")) for unit in units]
-    async with asyncio.timeout(20):
-        while not all(unit.run is not None and unit.run.phase == "running" for unit in units):
-            await asyncio.sleep(0.005)
+    for unit in units:
+        await bench.at_work(unit, runs=50)
     await bench.clock.advance(1.0)
     await asyncio.gather(*going)
     for runner in bench.processes.runners:
