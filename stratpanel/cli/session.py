@@ -37,7 +37,7 @@ def connect(options: argparse.Namespace, *, start: bool = True) -> Api:
     """The API of the workspace's supervisor, which is started when none runs (paused after a `down`)."""
     api = Api(workspace_of(options), by=who())
     if start:
-        api.ensure(implicit=True)
+        api.ensure()
     return api
 
 

@@ -60,7 +60,7 @@ def bring_up(workspace: Path) -> Api:
         runtime.paused.unlink(missing_ok=True)
     api = Api(workspace, by=who())
     was_up = api.reachable()
-    api.ensure(implicit=False)
+    api.ensure()
     if was_up and lift:  # it read the pause when it started; tell it that a person lifted it
         api.post("/api/resume", {"confirm": True})
     return api

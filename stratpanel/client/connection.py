@@ -321,17 +321,17 @@ class Api:
             raise NoSupervisor(self._nobody())
         self.ensure()
 
-    def ensure(self, implicit: bool = True, timeout: float = START_S) -> None:
+    def ensure(self, timeout: float = START_S) -> None:
         """Start a supervisor if none answers, and wait until it does.
 
-        After a `down` it comes up paused (`.stratpanel/paused` is still there) unless the caller is `up`, which says
-        implicit=False. Raises NoSupervisor with the reason when none can run.
+        After a `down` it comes up paused (`.stratpanel/paused` lies there until `up` or `resume`). Raises NoSupervisor
+        with the reason when none can run.
         """
         if self.reachable():
             return
         from stratpanel.client.starting import start_supervisor
 
-        start_supervisor(self, implicit=implicit, timeout=timeout)
+        start_supervisor(self, timeout)
 
 
 class EventStream:

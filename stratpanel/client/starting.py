@@ -20,10 +20,10 @@ LOOK_EVERY_S: Final = 0.02
 NUDGE_EVERY_S: Final = 1.0
 
 
-def start_supervisor(api: Api, *, implicit: bool, timeout: float) -> None:
+def start_supervisor(api: Api, timeout: float) -> None:
     """Bring the workspace up; raises NoSupervisor with the reason.
 
-    An implicit start leaves `.stratpanel/paused` as it is, so after a `down` it comes up paused; `up` removes it.
+    `.stratpanel/paused` stays as it is: after a `down` a client's start comes up paused; `up` removes it first.
     """
     from stratpanel.process import wake
 

@@ -346,7 +346,10 @@ def test_further_routes(served: Served) -> None:
     day = "/api/calendars/NSE/overrides/2026-12-01"
     assert served.call("PUT", day, {"kind": "closed", "why": "strike"}).status == 200
     assert served.call("DELETE", day).status == 200
-    assert served.call("PUT", "/api/calendars/NSE/overrides/soon", {"kind": "closed"}).status == 422
+    assert served.call("PUT", "/api/calendars/NSE/overrides/soon", {"kind": "closed", "why": "x"}).status == 422
+    for wrong in ({}, {"kind": "closed"}, {"kind": "x", "why": "y"}, {"kind": "open", "why": "x"},
+                  {"kind": "open", "why": "x", "windows": [{"open": "9", "close": "15:30"}]}):  # fmt: skip
+        assert served.call("PUT", day, wrong).json["fields"], wrong
     assert served.call("POST", "/api/down", {"keep": True}).status == 200
 
 

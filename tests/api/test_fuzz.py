@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import lru_cache
 from typing import Any
 
@@ -14,25 +15,40 @@ from hypothesis import HealthCheck, Phase, settings
 from openapi_spec_validator import validate
 from schemathesis.checks import CHECKS
 
+from stratpanel.model.errors import Conflict
 from stratpanel.supervisor.api.openapi import document
 from stratpanel.supervisor.api.server import routes
 from tests.api.conftest import Served
+from tests.api.real import RealSupervisor
 
-EXAMPLES = 6
+EXAMPLES = 4
 ENDLESS = "/stream$"
 FATAL = "/api/(down|token)$"  # they end the server, or everybody's right to call it
 CHECKED = ("not_a_server_error", "status_code_conformance", "content_type_conformance", "response_schema_conformance")
+SLEEPER = "import time\ntime.sleep(600)\n"
+NOBODY = "a b.c_d-9"
+
+
+def ids_for(path: str, method: str) -> list[str]:
+    """Ids that exist, or nearly do; what is changed is never started, what is removed is made again."""
+    if method == "delete" or path.endswith("/rename"):
+        return ["victim", NOBODY]
+    return ["changed", NOBODY] if method in ("patch", "put") else ["ema", "ema", NOBODY]
 
 
 def fuzzable() -> dict[str, Any]:
-    """The document with ids that exist or nearly do, since random ones would only ever be unknown."""
+    """The document with ids of our choice, since random ones would only ever be unknown."""
     found = copy.deepcopy(document("http://127.0.0.1:1"))
-    for item in found["paths"].values():
-        for parameter in item.get("parameters", []):
-            if parameter["name"] == "id":
-                parameter["schema"] = {"enum": ["ema", "ema", "rsi", "a b.c_d-9"]}
-            if parameter["name"] == "name":
-                parameter["schema"] = {"enum": ["NSE", "XXXX"]}
+    for path, item in found["paths"].items():
+        parameters = item.pop("parameters", [])
+        for method, operation in item.items():
+            own = copy.deepcopy(parameters)
+            for parameter in own:
+                if parameter["name"] == "id":
+                    parameter["schema"] = {"enum": ids_for(path, method)}
+                if parameter["name"] == "name":
+                    parameter["schema"] = {"enum": ["NSE", "XXXX"]}
+            operation["parameters"] = [*operation.get("parameters", []), *own]
     return found
 
 
@@ -66,14 +82,14 @@ def expanded(pattern: str) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def fuzzed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    """One API for the whole module: what one request leaves behind is the next one's world."""
-    workspace = tmp_path_factory.mktemp("fuzzed")
-    (workspace / "stratpanel.toml").touch()
-    served = Served(workspace, ["ema", "rsi"])
-    yield served
+def fuzzed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealSupervisor]:
+    """A real supervisor for the whole module: what one request leaves behind is the next one's world."""
+    real = RealSupervisor(tmp_path_factory.mktemp("fuzzed"), {"ema": SLEEPER, "changed": SLEEPER, "victim": SLEEPER})
+    yield real
     print(f"answers by status: {dict(seen)}")
-    served.close()
+    real.close()
+    log = real.runtime.supervisor_log.read_text()
+    assert "Traceback" not in log, log[log.index("Traceback") - 1000 :][:5000]
 
 
 @lru_cache
@@ -90,10 +106,11 @@ def checks() -> list[Any]:
     suppress_health_check=list(HealthCheck),
     database=None,
 )
-def test_every_operation(case: Any, fuzzed: Served) -> None:
-    fuzzed.on_loop(fuzzed.core.register_missing, ["ema", "rsi"])
-    response = case.call(
-        base_url=f"http://127.0.0.1:{fuzzed.port}", headers={"Authorization": f"Bearer {fuzzed.api.token}"}
-    )
+def test_every_operation(case: Any, fuzzed: RealSupervisor) -> None:
+    if (case.path_parameters or {}).get("id") == "victim":
+        with suppress(Conflict):
+            fuzzed.api.post("/api/strategies", {"id": "victim", "path": "victim.py"})
+    record = fuzzed.api.connection()
+    response = case.call(base_url=record["url"], headers={"Authorization": f"Bearer {record['token']}"})
     seen[response.status_code] += 1
     case.validate_response(response, checks=checks())

@@ -85,7 +85,8 @@ class EventList(Route):
         kept = self.core.events.since(since)
         if kept is None or (since is None and len(kept) < limit):
             kept = await self.core.past_events(since, limit)
-        self.answer({"events": list(kept)[-limit:]})
+        # the database keeps no status fields
+        self.answer({"events": [{"strategy": None, **event} for event in list(kept)[-limit:]]})
 
 
 class EventStream(Stream):

@@ -161,7 +161,7 @@ def _workspace_paths() -> Part:
         "/api/calendars": {"get": _get("calendars and their warnings", ANY_OBJECT)},
         "/api/calendars/{name}": {"get": _get("a calendar's sessions", ref("Sessions"), *calendar_days)},
         "/api/calendars/{name}/overrides/{date}": {
-            "put": _do("the user's own word about a day", ANY_OBJECT, ANY_OBJECT, required=True),
+            "put": _do("the user's own word about a day", ANY_OBJECT, ref("CalendarOverride"), required=True),
             "delete": _do("take it back", ANY_OBJECT),
         },
         "/api/events": {
@@ -191,7 +191,7 @@ def _strategy_paths() -> Part:
     return {
         "/api/strategies": {
             "get": _get("all strategies", ref("StrategyList")),
-            "post": _do("register a script", ref("Strategy"), kinds=new, required=True, status="201"),
+            "post": _do("register a script", ref("Strategy"), kinds=new, required=True, status="201", errors=("404",)),
         },
         STRATEGY: {
             "get": _get("status fields and config", ref("Strategy")),

@@ -20,6 +20,7 @@ TEXT: Final[Schema] = {"type": "string"}
 WHOLE: Final[Schema] = {"type": "integer"}
 NUMBER: Final[Schema] = {"type": "number"}
 TRUTH: Final[Schema] = {"type": "boolean"}
+CLOCK_TIME: Final[Schema] = {"type": "string", "pattern": r"^([01][0-9]|2[0-3]):[0-5][0-9]$"}
 ANY_OBJECT: Final[Schema] = {"type": "object"}
 
 
@@ -103,6 +104,15 @@ def schemas() -> dict[str, Schema]:
             threads=list_of(or_null(NUMBER)),
             open_files=list_of(or_null(NUMBER)),
         ),
+        "CalendarOverride": {
+            "type": "object",
+            "properties": {
+                "kind": {"enum": ["closed", "open"]},
+                "why": {"type": "string", "minLength": 1},
+                "windows": list_of(an_object(open=CLOCK_TIME, close=CLOCK_TIME)),
+            },
+            "required": ["kind", "why"],
+        },
         "ScheduleQuestion": {
             "type": "object",
             "properties": {

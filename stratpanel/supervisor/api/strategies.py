@@ -97,6 +97,8 @@ class StrategyList(Route):
             path, source = text_field(body, "path"), text_field(body, "source")
             if (path is None) == (source is None):
                 raise InvalidValue("give either path or source", fields={"path": "give either path or source"})
+            if path is not None and not path.strip():
+                raise wire.invalid("path", "is empty")
             if id is None:
                 raise wire.invalid("id", "is missing")
             check_id(id)

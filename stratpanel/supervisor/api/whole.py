@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import ClassVar, Final
 
 from stratpanel import PROTOCOL, __version__
@@ -15,6 +16,8 @@ from stratpanel.supervisor.api.strategies import bool_field, number_field, objec
 LONGEST_CALENDAR_DAYS: Final = 3700
 DEFAULT_BOUNDARIES: Final = 10
 MOST_BOUNDARIES: Final = 200
+MOST_SESSIONS: Final = 10
+CLOCK_TIME: Final = re.compile(r"([01]\d|2[0-3]):[0-5]\d")
 
 
 class Health(Route):
@@ -146,9 +149,29 @@ class CalendarOverride(Route):
 
     async def put(self, name: str, date: str) -> None:
         """Write the user's own word about one day into strategies/calendar_overrides.toml."""
-        body = self.json_body()
-        self.answer(await self.core.override_calendar(name, wire.required_day("date", date), body, by=self.by))
+        override = calendar_override(self.json_body())
+        self.answer(await self.core.override_calendar(name, wire.required_day("date", date), override, by=self.by))
 
     async def delete(self, name: str, date: str) -> None:
         """Take the user's word about one day back."""
         self.answer(await self.core.override_calendar(name, wire.required_day("date", date), None, by=self.by))
+
+
+def calendar_override(body: Json) -> Json:
+    """The user's word about a day, checked as far as no calendar is needed for it; raises InvalidValue."""
+    kind, why = text_field(body, "kind"), (text_field(body, "why") or "").strip()
+    if kind not in ("closed", "open"):
+        raise wire.invalid("kind", "must be closed or open")
+    if not why:
+        raise wire.invalid("why", "is missing; write a reason for the one who reads it next")
+    windows = body.get("windows")
+    if kind == "closed":
+        return {"kind": kind, "why": why}
+    if not isinstance(windows, list) or not 1 <= len(windows) <= MOST_SESSIONS:
+        raise wire.invalid("windows", 'must be a list like [{"open": "09:15", "close": "15:30"}]')
+    for place, window in enumerate(windows):
+        for name in ("open", "close"):
+            value = window.get(name) if isinstance(window, dict) else None
+            if not isinstance(value, str) or not CLOCK_TIME.fullmatch(value):
+                raise wire.invalid(f"windows[{place}].{name}", "is not HH:MM")
+    return {"kind": kind, "why": why, "windows": [{"open": w["open"], "close": w["close"]} for w in windows]}
