@@ -19,7 +19,7 @@ from stratpanel.process.paths import Runtime
 from stratpanel.process.previous import ended_on_record
 from stratpanel.process.run import Run
 from stratpanel.process.spawn import NEVER_BEGAN
-from stratpanel.process.tree import FoundTree, is_marked
+from stratpanel.process.tree import FoundTree, ProcessTable, mark_of
 
 # How long somebody else may take to tell the leader's status after its death; the launcher's word is there at once.
 WORD_S = 1.0
@@ -98,7 +98,12 @@ def _may_read(pid: int) -> bool:
 
 
 def adopt(
-    runtime: Runtime, loop: Loop, strategy_id: str, lock: Lock, pipe: int | None = None
+    runtime: Runtime,
+    loop: Loop,
+    strategy_id: str,
+    lock: Lock,
+    pipe: int | None = None,
+    table: ProcessTable | None = None,
 ) -> tuple[Run, LeaderWatch | None] | None:
     """Serve the recorded run from now on; None when there is nothing to serve. Raises RecordError, OSError."""
     status = records.read_json(runtime.status(strategy_id))
@@ -112,7 +117,7 @@ def adopt(
         os.close(pipe)
         pipe = None
     here = leader.where() == "here"
-    tree = FoundTree(loop, leader if here else None, str(status["run_id"]), lambda: run.look())
+    tree = FoundTree(loop, leader if here else None, str(status["run_id"]), lambda: run.look(), table)
     gone = not leader.alive()
     members = tree.members() if gone and here else tree.adopt_leader(leader) if here else {}
     if pipe is None and inode is not None:
@@ -120,7 +125,7 @@ def adopt(
     capture = Capture(loop, pipe, status["spec"]["log"], dropped=int(status.get("dropped_bytes") or 0), required=False)
     run = Run(runtime, loop, status, lock, capture)
     run.began = True if status["phase"] != "forked" else None
-    if run.began is None and not gone and is_marked(leader.pid, run.run_id):
+    if run.began is None and not gone and mark_of(leader.pid) == run.run_id:
         run.began = True
         status["phase"] = "running"
     status["runner"] = Identity.of(os.getpid()).to_json()
@@ -130,7 +135,7 @@ def adopt(
     elif not here:
         run.error = "the machine restarted while it ran"
         status["leader_exit"] = {"exit_code": None, "signal": None, "route": "unknown"}
-    run.watch_over(tree)
+    run.tree = tree
     watch = None
     if status.get("leader_exit") is None:
         watch = LeaderWatch(run, leader)
@@ -141,8 +146,9 @@ def adopt(
 def go_on(run: Run) -> None:
     """After adoption, once clients can be served: say who serves now, resume a stop, notice an end."""
     run.publish()
-    if run.status.get("stop") is not None:
-        run.resume_stopping()
+    run.resume_stopping()
+    if run.tree is not None:
+        run.watch_over(run.tree)
     leader = identity_in(run.status, "leader")
     if leader is not None and leader.where() == "rebooted":
         run.ended()

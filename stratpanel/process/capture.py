@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import time
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,9 @@ from stratpanel.process import platform
 from stratpanel.process.errors import ProcessError
 from stratpanel.process.logpump import LogPump
 from stratpanel.process.loop import Loop
+
+# More than any pipe holds. A stranger who somehow writes into a dead run's pipe must not keep its end from coming.
+MOST_AT_THE_END = 8 << 20
 
 
 class Capture:
@@ -31,7 +35,8 @@ class Capture:
         self._write_end = -1
         if read_end is None:
             return
-        Path(log["path"]).parent.mkdir(parents=True, exist_ok=True)
+        with nullcontext() if required else suppress(OSError):
+            Path(log["path"]).parent.mkdir(parents=True, exist_ok=True)
         self._pump = LogPump(
             read_end, log["path"], int(log["max_bytes"]), int(log["keep"]), dropped_bytes=dropped, required=required
         )
@@ -72,7 +77,9 @@ class Capture:
         if self._pump is None or self.read_end is None:
             return
         self._loop.unwatch(self.read_end)
-        self._pump.drain()
+        kept = 0
+        while kept < MOST_AT_THE_END and (moved := self._pump.pump()):
+            kept += moved
         self._pump.close()
         self._dropped = self._pump.dropped_bytes
         self._pump = None

@@ -9,12 +9,14 @@ from __future__ import annotations
 import os
 import sys
 import time
-from typing import Any
+from typing import Any, Literal
 
 from stratpanel.process.errors import RecordError
-from stratpanel.process.identity import boot_id
+from stratpanel.process.identity import boot_id, identity_in
 from stratpanel.process.paths import Runtime
 from stratpanel.process.records import read_json, write_json
+
+Claim = Literal["ours", "new", "copied"]
 
 
 def _signature(runtime: Runtime) -> dict[str, Any]:
@@ -43,15 +45,27 @@ def is_copied(runtime: Runtime) -> bool:
     return bool(written.get("inode") != now["inode"] or moved)
 
 
-def claim(runtime: Runtime) -> bool:
-    """Make this folder ours; True when it was a copy. Only for the holder of `launcher.lock`. Raises OSError."""
-    copied = is_copied(runtime)
-    if copied:
+def claim(runtime: Runtime) -> Claim:
+    """Make this folder ours, and say what it was. Only for the holder of `launcher.lock`. Raises OSError."""
+    was: Claim = "copied" if is_copied(runtime) else "ours" if runtime.here.exists() else "new"
+    if was == "copied":
         _disown(runtime)
     signature = _signature(runtime)
     if _written(runtime) != signature:
         write_json(runtime.here, signature, fsync=True)
-    return copied
+    return was
+
+
+def disown_foreign(runtime: Runtime) -> None:
+    """After a person took the workspace over from a dead host: its runs are nobody's here. Raises OSError."""
+    for strategy_id in runtime.strategy_ids():
+        try:
+            status = read_json(runtime.status(strategy_id))
+        except RecordError:  # says nothing about anybody
+            continue
+        leader = identity_in(status, "leader")
+        if status is not None and leader is not None and leader.where() == "elsewhere":
+            write_json(runtime.status(strategy_id), {**status, "copied": True})
 
 
 def _disown(runtime: Runtime) -> None:

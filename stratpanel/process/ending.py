@@ -18,6 +18,7 @@ from stratpanel.process.errors import ProcessError, RecordError
 from stratpanel.process.identity import Identity, identity_in, send_signal
 from stratpanel.process.loop import Loop, Timer
 from stratpanel.process.paths import Runtime
+from stratpanel.process.tree import ProcessTable
 
 Status = dict[str, Any]
 ExitRecord = dict[str, Any]
@@ -83,13 +84,13 @@ def _end(
         raise ProcessError(
             "COPIED", f"{runtime.workspace} is a copy of another workspace; its records name that one's processes"
         )
-    loop = Loop(many=True)
+    loop, table = Loop(many=True), ProcessTable()
     endings = []
     for strategy_id in ids:
         status = unended(runtime, strategy_id)
         if status is not None:
             grace = float(status["spec"].get("grace_s") or 0.0) if grace_s is None else grace_s
-            endings.append(Ending(runtime, loop, strategy_id, grace, by, reason, kill))
+            endings.append(Ending(runtime, loop, table, strategy_id, grace, by, reason, kill))
     try:
         while any(not ending.over for ending in endings):
             loop.run_once(1.0)
@@ -104,8 +105,17 @@ class Ending:
     """One run's end, on a loop that many may share."""
 
     def __init__(
-        self, runtime: Runtime, loop: Loop, strategy_id: str, grace_s: float, by: str, reason: str, kill: bool
+        self,
+        runtime: Runtime,
+        loop: Loop,
+        table: ProcessTable,
+        strategy_id: str,
+        grace_s: float,
+        by: str,
+        reason: str,
+        kill: bool,
     ) -> None:
+        self._table = table
         self.id = strategy_id
         self.over = False
         self.record: ExitRecord | None = None
@@ -218,7 +228,7 @@ class Ending:
                 self._remove_holder()
             return False
         try:
-            adopted = adoption.adopt(self._runtime, self._loop, self.id, lock)
+            adopted = adoption.adopt(self._runtime, self._loop, self.id, lock, table=self._table)
         except (ProcessError, OSError):
             lock.release()
             raise

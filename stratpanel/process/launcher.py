@@ -12,6 +12,7 @@ import os
 import resource
 import signal
 import socket
+import stat
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -25,6 +26,7 @@ from stratpanel.process.identity import Identity
 from stratpanel.process.loop import READ, WRITE, Loop
 from stratpanel.process.paths import Runtime
 from stratpanel.process.runner import say
+from stratpanel.process.strays import Strays, find_strays, refuse_beside
 from stratpanel.process.succession import Succession
 
 SWEEP_S = 30.0
@@ -36,9 +38,10 @@ DESCRIPTORS_OF_OURS = 64
 class Launcher:
     """Owns the loop, the socket, the children."""
 
-    def __init__(self, runtime: Runtime, lock: locks.Lock) -> None:
+    def __init__(self, runtime: Runtime, lock: locks.Lock, strays: Strays) -> None:
         self._runtime = runtime
         self._lock = lock
+        self._strays = strays
         self._loop = Loop(many=True)
         self._identity = Identity.of(os.getpid())
         self._supervisors: dict[int, Channel] = {}
@@ -83,6 +86,7 @@ class Launcher:
             self._brain.nudge()
         if self._ending:
             say("launcher: told to end; runners go on without it")
+            wake.hold_off(self._runtime)
             self._brain.leave()
             self._loop.stop()
 
@@ -110,6 +114,7 @@ class Launcher:
             self._loop.stop()
             return
         self._lock.touch()
+        _follow_log(self._runtime.supervisor_log)
         self._loop.call_later(wake.HEARTBEAT_S, self._heartbeat)
 
     def _sweep(self) -> None:
@@ -222,15 +227,16 @@ class Launcher:
         except ProcessError as error:
             if client >= 0:
                 os.close(client)
-            return {"ok": False, "code": error.code, "message": error.message}
+            return _refusal(error)
         try:
             return {"ok": True, "runner_pid": self._runs.spawn(spec, client)}
         except ProcessError as error:
-            return {"ok": False, "code": error.code, "message": error.message}
+            return _refusal(error)
 
     def _check(self, spec: dict[str, Any]) -> None:
         if self._runtime.panic.exists() and not spec.get("despite_panic"):
             raise ProcessError("PANIC", f"cannot start {spec.get('id')}: panic is on; `stratpanel resume` lifts it")
+        refuse_beside(self._strays, str(spec.get("id")))
         used = DESCRIPTORS_OF_OURS + DESCRIPTORS_PER_RUN * (len(self._runs) + 1)
         if used > self._most_descriptors * 0.9:
             raise ProcessError(
@@ -238,6 +244,10 @@ class Launcher:
                 f"cannot start {spec.get('id')}: {len(self._runs)} runs need nearly all {self._most_descriptors} "
                 "descriptors a process may have here; raise the hard limit (`ulimit -Hn`)",
             )
+
+
+def _refusal(error: ProcessError) -> dict[str, Any]:
+    return {"ok": False, "code": error.code, "message": error.message, "pids": list(error.pids)}
 
 
 def _raise_descriptor_limit() -> int:
@@ -248,6 +258,20 @@ def _raise_descriptor_limit() -> int:
     if soft != hard:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     return hard
+
+
+def _follow_log(path: Path) -> None:
+    """The supervisor rotates the log that our output goes to: write to whatever bears its name now."""
+    try:
+        named, used = os.stat(path), os.fstat(2)
+        if (named.st_dev, named.st_ino) == (used.st_dev, used.st_ino) or not stat.S_ISREG(used.st_mode):
+            return
+        fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
+    except OSError:  # between two renames, or the folder is gone: look again at the next heartbeat
+        return
+    for number in (1, 2):
+        os.dup2(fd, number)
+    os.close(fd)
 
 
 def run(runtime: Runtime, ready: Callable[[int], None]) -> int:
@@ -264,9 +288,10 @@ def run(runtime: Runtime, ready: Callable[[int], None]) -> int:
         lock = locks.acquire(runtime.launcher_lock, Identity.of(os.getpid()).to_json())
         if lock is None:
             return 0
-        if claiming.claim(runtime):
+        claim = claiming.claim(runtime)
+        if claim == "copied":
             say("launcher: this workspace is a copy; its records are disowned, and nothing starts by itself")
-        launcher = Launcher(runtime, lock)
+        launcher = Launcher(runtime, lock, find_strays(runtime.workspace) if claim == "new" else {})
         launcher.listen()
     except ProcessError as error:
         say(f"launcher: {error.message}")

@@ -7,15 +7,15 @@ never needed to serve the run: without it the strategy runs, stops and is record
 from __future__ import annotations
 
 import os
+import signal
 import socket
-import time
 
 from stratpanel.process import platform, wake
 from stratpanel.process.adoption import LeaderWatch
 from stratpanel.process.channel import Channel, ChannelClosed
 from stratpanel.process.errors import ProcessError
 from stratpanel.process.identity import Identity
-from stratpanel.process.loop import Loop, random_between
+from stratpanel.process.loop import Loop, Timer, random_between
 from stratpanel.process.paths import Runtime
 from stratpanel.process.run import Run
 from stratpanel.process.tree import OwnTree
@@ -24,8 +24,8 @@ from stratpanel.process.tree import OwnTree
 FIRST_TRY_S = (0.2, 1.0)
 NEXT_TRY_S = (0.3, 1.0)
 UNWANTED_TRY_S = (4.0, 6.0)
-# A launcher that is being started has this long to take its lock before another runner tries.
-STARTING_S = 3.0
+# One that does not serve after this long never will.
+STARTER_S = 10.0
 
 
 class Lifeline:
@@ -39,6 +39,8 @@ class Lifeline:
         self._run = run
         self._watch = watch
         self._channel: Channel | None = None
+        self._starter: int | None = None
+        self._patience: Timer | None = None
         if sock is not None:
             self._use(Channel(sock))
         else:
@@ -109,35 +111,52 @@ class Lifeline:
         return True
 
     def _start_launcher(self) -> None:
-        """As its starter we must not become its ancestor: while we are a subreaper, its orphaned parent would give it
-        to us.
+        """As its starter we must not become its ancestor: while we are a subreaper, its orphaned parent gives it to us.
 
-        So we resign for that moment; what slips away from us meanwhile is looked for at the end of the run.
+        So we resign for that moment, and what slips away from us meanwhile is looked for at the end of the run. It is
+        not waited for either: a launcher that hangs in its start must not keep us from the deadline.
         """
-        if self._being_started():
+        if self._starter is not None or wake.being_started(self._runtime):
             return
         own = self._run.tree if isinstance(self._run.tree, OwnTree) else None
         if own is not None:
             own.exact = False
             platform.become_subreaper(False)
         try:
-            wake.start_launcher(self._runtime)
-        except (ProcessError, OSError):  # its reason is in the supervisor's log; the next try is ours or another's
-            pass
-        finally:
-            if own is not None:
-                platform.become_subreaper()
+            pid = wake.spawn_launcher(self._runtime)
+        except ProcessError:  # no memory, no interpreter: the next try is ours or another's
+            self._started()
+            return
+        if own is not None:
+            own.exempt = pid
+        seen = platform.look_at(pid)
+        self._starter = fd = platform.open_process(pid, seen.start_ticks) if seen is not None else None
+        if fd is None:
+            self._reap(pid)
+            return
+        self._loop.watch(fd, lambda _events: self._reap(pid))
+        self._patience = self._loop.call_later(STARTER_S, lambda: self._give_up(fd, pid))
 
-    def _being_started(self) -> bool:
-        """True when somebody tried a moment ago; else it is us, and the others see it."""
-        path = self._runtime.starting
+    def _give_up(self, fd: int, pid: int) -> None:
+        platform.signal_process(fd, signal.SIGKILL)
+        self._reap(pid)
+
+    def _reap(self, pid: int) -> None:
         try:
-            if time.time() - path.stat().st_mtime < STARTING_S:
-                return True
-        except FileNotFoundError:
+            os.waitpid(pid, os.WNOHANG)
+        except ChildProcessError:  # collected together with the strategy's orphans
             pass
-        try:
-            path.touch()
-        except OSError:  # a full disk must not keep the launcher away
-            pass
-        return False
+        self._started()
+
+    def _started(self) -> None:
+        """Whatever came of it: be a subreaper again."""
+        if self._starter is not None:
+            self._loop.unwatch(self._starter)
+            os.close(self._starter)
+            self._starter = None
+        if self._patience is not None:
+            self._patience.cancel()
+            self._patience = None
+        if isinstance(self._run.tree, OwnTree):
+            self._run.tree.exempt = 0
+            platform.become_subreaper()

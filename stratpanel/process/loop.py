@@ -46,6 +46,7 @@ class Loop:
         self._poll = None if self._epoll else select.poll()
         self._signals: tuple[socket.socket, socket.socket] | None = None
         self.running = False
+        self.turned_at = 0.0
 
     # -- descriptors --------------------------------------------------------------------------------------------------
 
@@ -112,6 +113,7 @@ class Loop:
             assert self._poll is not None
             # rounded up: rounding down would spin through the last millisecond
             ready = self._poll.poll(-int(-wait * 1000 // 1))
+        self.turned_at = time.monotonic()
         for fd, events in ready:
             callback = self._callbacks.get(fd)
             if callback is not None:  # an earlier callback of this turn may have closed it

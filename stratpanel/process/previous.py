@@ -6,14 +6,15 @@ grandchild made with `subprocess` does not inherit them; the mark in its environ
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
-from stratpanel.process import records
+from stratpanel.process import platform, records
 from stratpanel.process.errors import ProcessError, RecordError
 from stratpanel.process.identity import identity_in
 from stratpanel.process.paths import Runtime
 from stratpanel.process.platform import Seen
-from stratpanel.process.tree import find_members
+from stratpanel.process.tree import ProcessTable, find_members
 
 
 def ended_on_record(runtime: Runtime, status: dict[str, Any]) -> bool:
@@ -34,7 +35,9 @@ def members_of(status: dict[str, Any]) -> dict[int, Seen]:
     leader = identity_in(status, "leader")
     if leader is not None and leader.where() != "here":
         leader = None
-    return find_members(leader, str(status.get("run_id")), {})
+    table = ProcessTable()
+    table.renew(0.0)
+    return find_members(leader, str(status.get("run_id")), {}, table)
 
 
 def refuse_if_alive(runtime: Runtime, strategy_id: str, *, locked: bool) -> None:
@@ -53,6 +56,8 @@ def refuse_if_alive(runtime: Runtime, strategy_id: str, *, locked: bool) -> None
                 "stop it there",
             )
         members = members_of(status)
+    if locked:
+        members.update(platform.holders_of(os.fspath(runtime.run_lock(strategy_id))))
     if members:
         pids = tuple(sorted(members))
         raise ProcessError(

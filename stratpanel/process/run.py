@@ -8,11 +8,12 @@ never decides that a strategy should run or stop: it obeys commands, the deadlin
 from __future__ import annotations
 
 import errno
+import os
 import time
 from collections.abc import Callable
 from typing import Any
 
-from stratpanel.process import records
+from stratpanel.process import locks, platform, records
 from stratpanel.process.capture import Capture
 from stratpanel.process.channel import Message
 from stratpanel.process.clients import Clients
@@ -78,7 +79,9 @@ class Run:
     # -- record -------------------------------------------------------------------------------------------------------
 
     def save(self) -> None:
-        """Write the status record. Raises OSError."""
+        """Write the status record. Raises OSError, also when the folder is not the one whose lock we hold."""
+        if not self._lock.still_named():
+            raise OSError(errno.ESTALE, "the runtime folder was replaced")
         self.status["dropped_bytes"] = self.capture.dropped_bytes
         records.write_json(self.runtime.status(self.id), self.status)
 
@@ -123,13 +126,17 @@ class Run:
         code, name = describe(wait_status) if wait_status is not None else (None, None)
         self.route = route
         self.status["leader_exit"] = {"exit_code": code, "signal": name, "route": route}
-        self.refresh_members()
+        self._refresh_members()
         self.publish()
 
-    def refresh_members(self) -> None:
-        """Put the living members into the status."""
-        if self.tree is not None:
+    def _refresh_members(self) -> bool:
+        """Put the living members into the status, as far as they are known without a long search; True: changed."""
+        before = self.status.get("members")
+        if isinstance(self.tree, FoundTree):
+            self.status["members"] = sorted(self.tree.refresh())
+        elif self.tree is not None:
             self.status["members"] = sorted(self.tree.members())
+        return bool(self.status["members"] != before)
 
     def look(self) -> None:
         """Is anything of it left? Called whenever a process of the run may have ended."""
@@ -141,13 +148,20 @@ class Run:
             return
         if self.status.get("leader_exit") is None:
             return  # whoever watches the leader is about to know its status
-        if not self.tree.knows_any() and not self.tree.members():
+        if not self.tree.knows_any() and not self.tree.members() and not self._lock_holders(self.tree):
             self.ended()
-            return
-        before = self.status.get("members")
-        self.refresh_members()
-        if self.status["members"] != before:
+        elif self._refresh_members():
             self.publish()
+
+    def _lock_holders(self, tree: FoundTree) -> bool:
+        """Somebody who lost mark, session and parents, but not the lock it inherited. True: it is not the end."""
+        path = self.runtime.run_lock(self.id)
+        if self.run_lock is not None or not locks.is_held(path):
+            return False
+        tree.watch(platform.holders_of(os.fspath(path)))
+        if not tree.knows_any():  # another user's: we cannot see who, only that
+            self.loop.call_later(QUIET_LOOK_S, self.look)
+        return True
 
     def _look_soon(self) -> None:
         self.loop.call_later(0.0, self.look)
@@ -204,12 +218,10 @@ class Run:
         if self.finished:
             return
         self.capture.look()
-        if isinstance(self.tree, FoundTree) and self.status.get("leader_exit") is None:
-            members = sorted(self.tree.refresh())
-            if members != self.status.get("members"):
-                self.status["members"] = members
-                self.publish()
-        if self.status.get("dropped_bytes") != self.capture.dropped_bytes:
+        self.look()
+        if self._record is None and (
+            self._refresh_members() or self.status.get("dropped_bytes") != self.capture.dropped_bytes
+        ):
             self.publish()
         self.loop.call_later(QUIET_LOOK_S, self._quiet_look)
 
@@ -223,7 +235,7 @@ class Run:
             grace = float(self.status["spec"].get("grace_s") or 0.0) if grace_s is None else grace_s
             self.status["stop"] = {"reason": reason, "by": by, "at": time.time(), "grace_s": 0.0 if kill else grace}
             self.status["phase"] = "stopping"
-            self.refresh_members()
+            self._refresh_members()
             self.publish()
             self._begin_stopping(grace, kill)
         elif kill:
@@ -234,7 +246,9 @@ class Run:
 
     def resume_stopping(self) -> None:
         """Go on with the stop that a dead runner had begun; asking a second time hurts nobody."""
-        stop = self.status["stop"]
+        stop = self.status.get("stop")
+        if stop is None or self._stopping is not None:
+            return
         left = float(stop["at"]) + float(stop["grace_s"]) - time.time()
         grace = min(max(left, 0.0), float(stop["grace_s"]))
         self._begin_stopping(grace, kill=float(stop["grace_s"]) == 0.0)
@@ -371,8 +385,10 @@ class Run:
     def _keep_record(self) -> bool:
         """Write the exit record and let the locks go, so that the next run may start. False: the disk is full."""
         try:
-            records.write_json(self.runtime.exit(self.id), self._record)
-            self.save()
+            # in a folder that was deleted, and perhaps made anew, there is no place of ours to keep it
+            if self._lock.still_named():
+                records.write_json(self.runtime.exit(self.id), self._record)
+                self.save()
         except OSError:  # kept in memory and tried again; the locks stay ours until it is written
             return False
         self.clients.stop_listening()

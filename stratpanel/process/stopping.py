@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable
+from typing import TypeGuard
 
 from stratpanel.process.loop import Loop, Timer
+from stratpanel.process.platform import Seen
 from stratpanel.process.tree import Tree
 
 FIRST_LOOK_S = 0.002
@@ -36,9 +38,9 @@ class Stopping:
         """SIGTERM to the leader's group, and once to every other member; SIGCONT, or a stopped one could not obey."""
         members = self.tree.members()
         leader = members.get(self._leader_pid)
-        grouped = leader is not None and self.tree.signal_group(leader, signal.SIGTERM)
+        grouped = _leads_group(leader) and self.tree.signal_group(leader, signal.SIGTERM)
         for seen in members.values():
-            if not (grouped and leader is not None and seen.pgrp == leader.pgrp):
+            if not (grouped and seen.pgrp == self._leader_pid):
                 self.tree.signal(seen, signal.SIGTERM)
         for seen in members.values():
             self.tree.signal(seen, signal.SIGCONT)
@@ -61,7 +63,7 @@ class Stopping:
         self.killing = True
         members = self.tree.members()
         leader = members.get(self._leader_pid)
-        if leader is not None:
+        if _leads_group(leader):
             # one step for the whole group, in which not even a fork in progress escapes
             self.tree.signal_group(leader, signal.SIGKILL)
         frozen = set()
@@ -72,9 +74,15 @@ class Stopping:
             for seen in new:
                 self.tree.signal(seen, signal.SIGSTOP)
                 frozen.add((seen.pid, seen.start_ticks))
-            members = self.tree.members()
+            self.tree.chase(self._wait_s)
+            members = self.tree.members(fresh=True)
         for seen in members.values():
             self.tree.signal(seen, signal.SIGKILL)
         self._timer = self._loop.call_later(self._wait_s, self._round)
         self._wait_s = min(self._wait_s * 2, LONGEST_LOOK_S)
         self._on_round()
+
+
+def _leads_group(leader: Seen | None) -> TypeGuard[Seen]:
+    """False in the first microseconds of its life, when its group is still the runner's own."""
+    return leader is not None and leader.pgrp == leader.pid

@@ -26,9 +26,12 @@ from stratpanel.process.spawn import cannot_fork
 
 FIRST_PAUSE_S = 0.02
 LONGEST_PAUSE_S = 5.0
+# A runner that lived this long had begun well: its death is no sign that the next one dies too.
+STEADY_S = 1.0
 # How long the status of an orphan is kept for the runner that may ask for it.
 REMEMBERED_S = 60.0
 MOST_REMEMBERED = 4096
+ORPHANS_PER_TURN = 20
 PIPE_BYTES = 256 << 10
 
 Key = tuple[int, int]
@@ -37,7 +40,7 @@ Key = tuple[int, int]
 class Tended:
     """One run as the launcher knows it."""
 
-    __slots__ = ("attempts", "channel", "id", "leader", "pipe", "run_id", "runner_pid", "timer")
+    __slots__ = ("attempts", "channel", "forked_at", "id", "leader", "pipe", "run_id", "runner_pid", "timer")
 
     def __init__(self, strategy_id: str, run_id: str, pipe: int) -> None:
         self.id = strategy_id
@@ -47,6 +50,7 @@ class Tended:
         self.channel: Channel | None = None
         self.leader: Key | None = None
         self.attempts = 0
+        self.forked_at = 0.0
         self.timer: Timer | None = None
 
     def __repr__(self) -> str:
@@ -142,6 +146,7 @@ class Succession:
             os._exit(runner.CRASHED)
         theirs.close()
         run.runner_pid = pid
+        run.forked_at = time.monotonic()
         self._by_pid[pid] = run
         self._use(run, Channel(ours))
 
@@ -235,22 +240,31 @@ class Succession:
 
     def look_for_orphans(self) -> None:
         """Runs on record that nobody serves: their runner died while no launcher was there to see it."""
+        self._look_at(self._runtime.strategy_ids())
+
+    def _look_at(self, ids: list[str]) -> None:
+        """A few in each turn of the loop: starts do not wait for the replacements of a thousand others."""
         known = {run.id for run in self._runs.values()}
-        for strategy_id in self._runtime.strategy_ids():
-            if strategy_id in known:
-                continue
-            try:
-                status = records.read_json(self._runtime.status(strategy_id))
-                if status is None or status.get("copied") or ended_on_record(self._runtime, status):
-                    continue
-                if locks.is_held(self._runtime.runner_lock(strategy_id)):
-                    continue  # it reports to us by itself within a second
-            except (ProcessError, OSError) as error:
-                self._say(f"cannot tell whether {strategy_id} has ended: {error}")
-                continue
-            run = Tended(strategy_id, str(status["run_id"]), -1)
-            self._runs[run.run_id] = run
-            self._replace(run, status)
+        for strategy_id in ids[:ORPHANS_PER_TURN]:
+            if strategy_id not in known:
+                self._look_at_one(strategy_id)
+        rest = ids[ORPHANS_PER_TURN:]
+        if rest:
+            self._loop.call_later(0.0, lambda: self._look_at(rest))
+
+    def _look_at_one(self, strategy_id: str) -> None:
+        try:
+            status = records.read_json(self._runtime.status(strategy_id))
+            if status is None or status.get("copied") or ended_on_record(self._runtime, status):
+                return
+            if locks.is_held(self._runtime.runner_lock(strategy_id)):
+                return  # it reports to us by itself within a second
+        except (ProcessError, OSError) as error:
+            self._say(f"cannot tell whether {strategy_id} has ended: {error}")
+            return
+        run = Tended(strategy_id, str(status["run_id"]), -1)
+        self._runs[run.run_id] = run
+        self._replace(run, status)
 
     def _lost(self, run: Tended) -> None:
         """Its runner is gone. A run that is over, or never began, needs no other."""
@@ -264,6 +278,8 @@ class Succession:
         if status is None or status.get("run_id") != run.run_id or ended_on_record(self._runtime, status):
             self._forget(run)
             return
+        if time.monotonic() - run.forked_at > STEADY_S:
+            run.attempts = 0
         if run.attempts:
             self._later(run)
         else:

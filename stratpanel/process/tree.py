@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Callable, Iterable
 
 from stratpanel.process import platform
@@ -18,20 +19,61 @@ from stratpanel.process.loop import Loop
 from stratpanel.process.platform import Seen
 
 MARK = b"STRATPANEL_RUN_ID="
+CHASED = 4
+PASSES = 5
+CATCH_UPS = 1000
+KTHREADD = 2  # parent of the kernel's own threads
 
 
-def is_marked(pid: int, run_id: str) -> bool:
-    """True when the process was started with this run's mark."""
-    return b"\0" + MARK + os.fsencode(run_id) + b"\0" in b"\0" + platform.environ_of(pid) + b"\0"
+def mark_of(pid: int) -> str:
+    """The run a process was started in, by its environment; empty when it has no mark or hides it."""
+    data = b"\0" + platform.environ_of(pid)
+    start = data.find(b"\0" + MARK)
+    if start < 0:
+        return ""
+    start += 1 + len(MARK)
+    end = data.find(b"\0", start)
+    return os.fsdecode(data[start : end if end >= 0 else len(data)])
 
 
-def descendants(roots: Iterable[int]) -> dict[int, Seen]:
-    """Everything below these processes, living and zombie, without the roots themselves."""
+class ProcessTable:
+    """One pass over all processes, shared by all trees that one process looks for, with the marks read on demand."""
+
+    def __init__(self) -> None:
+        self.taken_at = 0.0
+        self.seen: dict[int, Seen] = {}
+        self._marks: dict[tuple[int, int], str] = {}
+
+    def renew(self, since: float) -> None:
+        """Look again unless the last look was after `since` (monotonic seconds)."""
+        if self.seen and self.taken_at > since:
+            return
+        self.taken_at = time.monotonic()
+        own = os.getpid()
+        self.seen = {seen.pid: seen for seen in _snapshot() if seen.alive and seen.pid != own}
+        living = {(seen.pid, seen.start_ticks) for seen in self.seen.values()}
+        self._marks = {key: mark for key, mark in self._marks.items() if key in living}
+
+    def mark(self, seen: Seen) -> str:
+        """The run it was started in. Exec can only lose a mark, so what was read once is never too little."""
+        key = (seen.pid, seen.start_ticks)
+        if key not in self._marks:
+            self._marks[key] = mark_of(seen.pid)
+        return self._marks[key]
+
+    def forget(self) -> None:
+        """Give the memory back."""
+        self.seen.clear()
+        self._marks.clear()
+
+
+def descendants(roots: Iterable[int], exempt: int = 0) -> dict[int, Seen]:
+    """Everything below these processes, living and zombie, without the roots, and without `exempt` and what it made."""
     found: dict[int, Seen] = {}
     waiting = list(roots)
     while waiting:
         for pid in platform.children_of(waiting.pop()):
-            if pid in found:
+            if pid in found or pid == exempt:
                 continue
             seen = platform.look_at(pid)
             if seen is not None:
@@ -40,42 +82,50 @@ def descendants(roots: Iterable[int]) -> dict[int, Seen]:
     return found
 
 
-def find_members(
-    leader: Identity | None,
-    run_id: str,
-    known: dict[int, int],
-    unmarked: set[tuple[int, int]] | None = None,
-) -> dict[int, Seen]:
-    """All living processes of a run, by one pass over the system.
+def _snapshot() -> list[Seen]:
+    """Everybody who lives at the end of this call.
 
-    `known` maps PIDs that were members before to their start ticks. `unmarked` remembers between passes who had no
-    mark. Certain members are the leader and known ones whose start time matches, and whoever bears the mark. From
-    them the tree grows by parentage and by session: a leader makes its own session first of all, so nobody else can
-    be in it, and the number of a session is not given out again while one process is in it. Without a certain member
-    in it a session that merely bears our leader's number is a stranger's.
+    A pass takes milliseconds. Who was forked meanwhile is looked at afterwards, until nobody was: else a process that
+    hands itself on to a child again and again could be missed although it never stopped.
+    """
+    for _ in range(PASSES):
+        newest = platform.newest_pid()
+        found = list(platform.every_process())
+        for _ in range(CATCH_UPS):
+            now = platform.newest_pid()
+            if now == newest:
+                return found
+            if not newest < now < newest + CATCH_UPS:
+                break  # the numbers have wrapped around, or too many came: another pass
+            found += [seen for pid in range(newest + 1, now + 1) if (seen := platform.look_at_process(pid))]
+            newest = now
+    return found
+
+
+def find_members(leader: Identity | None, run_id: str, known: dict[int, int], table: ProcessTable) -> dict[int, Seen]:
+    """All living processes of a run, by the table of all processes.
+
+    `known` maps PIDs that were members before to their start ticks. Certain members are the leader and known ones
+    whose start time matches, and whoever bears the mark. From them the tree grows by parentage and by session: a leader
+    makes its own session first of all, so nobody else can be in it, and the number of a session is not given out again
+    while one process is in it. Without a certain member in it, a session of our leader's number is a stranger's.
     """
     since = leader.start_ticks if leader is not None else 0
     if leader is not None:
         known = {**known, leader.pid: leader.start_ticks}
-    self_pid, own_session = os.getpid(), os.getsid(0)
-    seen_by_pid = {seen.pid: seen for seen in platform.every_process() if seen.alive and seen.pid != self_pid}
     members: dict[int, Seen] = {}
-    for seen in seen_by_pid.values():
-        if known.get(seen.pid) == seen.start_ticks:
+    for seen in table.seen.values():
+        if known.get(seen.pid) == seen.start_ticks or (
+            seen.start_ticks >= since and seen.ppid != KTHREADD and table.mark(seen) == run_id
+        ):
             members[seen.pid] = seen
-        elif seen.start_ticks >= since and seen.ppid != 2:  # 2 is kthreadd: the kernel's own threads
-            if unmarked is not None and (seen.pid, seen.start_ticks) in unmarked:
-                continue
-            if is_marked(seen.pid, run_id):
-                members[seen.pid] = seen
-            elif unmarked is not None:
-                unmarked.add((seen.pid, seen.start_ticks))
+    own_session = os.getsid(0)
     grown = bool(members)
     while grown:
         sessions = {seen.session for seen in members.values()} - {0, own_session}
         more = {
             seen.pid: seen
-            for seen in seen_by_pid.values()
+            for seen in table.seen.values()
             if seen.pid not in members and (seen.ppid in members or seen.session in sessions)
         }
         members.update(more)
@@ -89,9 +139,12 @@ class Tree:
     # False as soon as a member may exist that is not below us
     exact: bool = False
 
-    def members(self) -> dict[int, Seen]:
-        """Living members now, as thoroughly as this kind can."""
+    def members(self, *, fresh: bool = False) -> dict[int, Seen]:
+        """Living members, as thoroughly as this kind can; `fresh`: as of now, not of this turn of the loop."""
         raise AssertionError("each kind of tree finds its members itself")
+
+    def chase(self, for_s: float) -> None:
+        """Freeze a member that a pass would come too late for; at most so many seconds."""
 
     def signal(self, seen: Seen, number: int) -> bool:
         """Signal exactly this process; False when it is gone."""
@@ -123,6 +176,8 @@ class OwnTree(Tree):
 
     def __init__(self, leader_pid: int, on_leader_exit: Callable[[int], None]) -> None:
         self.exact = True
+        # a child of ours that is none of the strategy's: the first process of a new launcher
+        self.exempt = 0
         self._leader_pid = leader_pid
         self._on_leader_exit = on_leader_exit
 
@@ -144,20 +199,27 @@ class OwnTree(Tree):
                 self._on_leader_exit(_wait_status(ended))
             os.waitpid(ended.si_pid, os.WNOHANG)
 
-    def members(self) -> dict[int, Seen]:
-        return {pid: seen for pid, seen in descendants([os.getpid()]).items() if seen.alive}
+    def members(self, *, fresh: bool = False) -> dict[int, Seen]:
+        return {pid: seen for pid, seen in descendants([os.getpid()], self.exempt).items() if seen.alive}
 
 
 class FoundTree(Tree):
     """A tree that others forked. Known members are watched through pidfds, so their end is an event, not a poll."""
 
-    def __init__(self, loop: Loop, leader: Identity | None, run_id: str, on_change: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        loop: Loop,
+        leader: Identity | None,
+        run_id: str,
+        on_change: Callable[[], None],
+        table: ProcessTable | None = None,
+    ) -> None:
         self._loop = loop
+        self._table = table or ProcessTable()
         self._leader = leader
         self._run_id = run_id
         self._on_change = on_change
         self._known: dict[int, tuple[int, int]] = {}
-        self._unmarked: set[tuple[int, int]] = set()
 
     def watch(self, members: dict[int, Seen]) -> None:
         """Remember these and hear of their ends."""
@@ -171,6 +233,22 @@ class FoundTree(Tree):
             if fd is not None:
                 self._known[seen.pid] = (seen.start_ticks, fd)
                 self._loop.watch(fd, lambda _events, pid=seen.pid: self._ended(pid))  # type: ignore[misc]
+
+    def chase(self, for_s: float) -> None:
+        """Freeze what outruns a pass over all processes: each lives a millisecond, in a session of its own, and leaves a
+        successor. The newest numbers are looked at alone, which takes a twentieth of that.
+        """
+        until = time.monotonic() + for_s
+        looked: set[tuple[int, int]] = set()
+        while time.monotonic() < until:
+            newest = platform.newest_pid()
+            for pid in range(newest, max(newest - CHASED, 1), -1):
+                seen = platform.look_at(pid)
+                if seen is None or not seen.alive or (pid, seen.start_ticks) in looked or pid == os.getpid():
+                    continue
+                looked.add((pid, seen.start_ticks))
+                if mark_of(pid) == self._run_id and self.signal(seen, signal.SIGSTOP):
+                    return
 
     def adopt_leader(self, leader: Identity) -> dict[int, Seen]:
         """Begin with a leader that lives, and what is below it: no pass over the whole system for each replacement."""
@@ -187,12 +265,15 @@ class FoundTree(Tree):
         """Known members and what they have forked since; cheap, for the quiet times."""
         found = {pid: seen for pid in self._known if (seen := platform.look_at(pid)) is not None}
         found.update(descendants(self._known))
+        self._table.forget()
         self.watch({pid: seen for pid, seen in found.items() if seen.alive})
         return found
 
-    def members(self) -> dict[int, Seen]:
+    def members(self, *, fresh: bool = False) -> dict[int, Seen]:
         known = {pid: ticks for pid, (ticks, _) in self._known.items()}
-        found = find_members(self._leader, self._run_id, known, self._unmarked)
+        # every end that was reported came before this turn of the loop began, so one look serves all trees in it
+        self._table.renew(time.monotonic() if fresh else self._loop.turned_at)
+        found = find_members(self._leader, self._run_id, known, self._table)
         self.watch(found)
         return found
 

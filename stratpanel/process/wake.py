@@ -13,7 +13,7 @@ import sys
 import time
 from pathlib import Path
 
-from stratpanel.process import locks, platform, records
+from stratpanel.process import claiming, locks, platform, records
 from stratpanel.process.channel import Channel
 from stratpanel.process.errors import ProcessError
 from stratpanel.process.identity import Identity, boot_id, identity_in, send_signal, this_host
@@ -34,7 +34,9 @@ PRIVATE = (
     "SP_PARAMS",
 )
 REFUSED = 3
-DETACH_S = 20.0
+# A launcher that is being started has this long to take its lock before another runner tries.
+STARTING_S = 3.0
+HOLD_OFF_S = 20.0
 
 
 def launcher_alive(runtime: Runtime) -> bool:
@@ -69,15 +71,48 @@ def start_launcher(runtime: Runtime) -> None:
         return
     refuse_foreign(runtime)
     runtime.make()
+    if launcher_alive(runtime):
+        nudge(runtime)
+        return
+    _, status = os.waitpid(spawn_launcher(runtime), 0)
+    if os.waitstatus_to_exitcode(status) != 0:
+        raise ProcessError("LAUNCHER_FAILED", f"the launcher could not start; {runtime.supervisor_log} says why")
+
+
+def spawn_launcher(runtime: Runtime) -> int:
+    """Begin to start a launcher. The child whose PID is returned ends, and must be waited for, when the launcher serves
+    or has failed. Raises ProcessError.
+    """
     argv = [_python(runtime), "-P", "-m", MODULE, "--detach", os.fspath(runtime.workspace), os.fspath(runtime.root)]
     try:
-        pid = platform.spawn_detached(argv, os.fspath(runtime.supervisor_log))
-        _, status = os.waitpid(pid, 0)
+        return platform.spawn_detached(argv, os.fspath(runtime.supervisor_log))
     except OSError as error:
         why = (error.strerror or str(error)).lower()
         raise ProcessError("LAUNCHER_FAILED", f"cannot start the launcher with {argv[0]}: {why}") from error
-    if os.waitstatus_to_exitcode(status) != 0:
-        raise ProcessError("LAUNCHER_FAILED", f"the launcher could not start; {runtime.supervisor_log} says why")
+
+
+def being_started(runtime: Runtime) -> bool:
+    """True when somebody tried a moment ago, or asked us to wait; else others see from now on that we try."""
+    try:
+        if time.time() - runtime.starting.stat().st_mtime < STARTING_S:
+            return True
+    except FileNotFoundError:
+        pass
+    try:
+        runtime.starting.touch()
+    except OSError:  # a full disk must not keep the launcher away
+        pass
+    return False
+
+
+def hold_off(runtime: Runtime) -> None:
+    """No launcher comes back for a while by itself: it was told to end, perhaps since the machine shuts down."""
+    try:
+        runtime.starting.touch()
+        later = time.time() + HOLD_OFF_S
+        os.utime(runtime.starting, (later, later))
+    except OSError:  # then one comes back at once, which is no harm
+        pass
 
 
 def _python(runtime: Runtime) -> str:
@@ -88,6 +123,13 @@ def _python(runtime: Runtime) -> str:
         record = {}
     python = str(record.get("python") or "")
     return python if python and os.access(python, os.X_OK) else sys.executable
+
+
+def nudge(runtime: Runtime) -> None:
+    """Have a living launcher start a supervisor that is missing now, whatever it was waiting for."""
+    identity = identity_in(locks.holder(runtime.launcher_lock))
+    if identity is not None and not supervisor_alive(runtime) and launcher_alive(runtime):
+        send_signal(identity, signal.SIGHUP)
 
 
 def end_launcher(runtime: Runtime) -> None:
@@ -168,6 +210,7 @@ def take_over(runtime: Runtime, host: str) -> None:
         raise ProcessError(
             "FOREIGN_HOST", f"{owner} gave a sign of life {age:.0f} s ago; wait until it is silent for {STALE_S:.0f} s"
         )
+    claiming.disown_foreign(runtime)
     for path in (runtime.launcher_lock, runtime.supervisor_lock):
         if _foreign(path) is not None:
             path.unlink(missing_ok=True)

@@ -114,6 +114,7 @@ class Bench:
         return self.connect_launcher()
 
     def want(self, supervisor: list[str] | None = None) -> None:
+        self.runtime.make()
         record = {
             "python": sys.executable,
             "since": 0,

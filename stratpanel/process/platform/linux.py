@@ -96,6 +96,16 @@ def look_at(pid: int) -> Seen | None:
     return Seen(pid, int(fields[1]), int(fields[2]), int(fields[3]), int(fields[19]), alive, status)
 
 
+def look_at_process(pid: int) -> Seen | None:
+    """Like `look_at`, but not the threads of a process, which have numbers too."""
+    try:
+        fd = os.pidfd_open(pid)
+    except OSError:  # gone, or a thread
+        return None
+    os.close(fd)
+    return look_at(pid)
+
+
 def every_process() -> Iterator[Seen]:
     """All processes we can see, about 10 µs each."""
     for name in os.listdir("/proc"):
@@ -103,6 +113,12 @@ def every_process() -> Iterator[Seen]:
             seen = look_at(int(name))
             if seen is not None:
                 yield seen
+
+
+def newest_pid() -> int:
+    """The number that was given out last."""
+    data = _read("/proc/loadavg", 128) or b"0"
+    return int(data.split()[-1])
 
 
 def children_of(pid: int) -> list[int]:
@@ -131,6 +147,36 @@ def environ_of(pid: int) -> bytes:
         return b""
 
 
+def holders_of(path: str) -> dict[int, Seen]:
+    """Living processes, other than this one, that have this file open; those of other users stay unseen. Slow."""
+    found: dict[int, Seen] = {}
+    wanted = os.stat(path)
+    for seen in every_process():
+        if not seen.alive or seen.pid == os.getpid():
+            continue
+        try:
+            numbers = os.listdir(f"/proc/{seen.pid}/fd")
+        except OSError:  # gone, or another user's
+            continue
+        for number in numbers:
+            try:
+                info = os.stat(f"/proc/{seen.pid}/fd/{number}")
+            except OSError:  # closed meanwhile
+                continue
+            if (info.st_dev, info.st_ino) == (wanted.st_dev, wanted.st_ino):
+                found[seen.pid] = seen
+                break
+    return found
+
+
+def working_folder(pid: int) -> str:
+    """Where a process works; empty when it is gone or hidden."""
+    try:
+        return os.readlink(f"/proc/{pid}/cwd")
+    except OSError:
+        return ""
+
+
 # -- signals and ends -------------------------------------------------------------------------------------------------
 
 
@@ -139,7 +185,7 @@ def open_process(pid: int, start_ticks: int) -> int | None:
     try:
         fd = os.pidfd_open(pid)
     except OSError as error:
-        if error.errno in (errno.ESRCH, errno.EINVAL):
+        if error.errno in (errno.ESRCH, errno.EINVAL, errno.ENOENT):  # gone, or a thread
             return None
         raise
     seen = look_at(pid)
