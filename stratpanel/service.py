@@ -1,7 +1,8 @@
 """Starts a workspace with the machine: a systemd user unit, or a line for cron where there is no systemd.
 
-`stratpanel service print|install`. The unit kills only its main process when it stops or restarts: runners and their
-strategies go on and are found again. Nothing is installed that `print` does not show; no root is needed.
+`stratpanel service print|install`. Stopping or restarting the unit leaves the strategies to their runners, and the next
+start finds them; only when the machine goes down are they stopped, gracefully. Nothing is installed that `print` does
+not show; no root is needed.
 """
 
 from __future__ import annotations
@@ -38,13 +39,15 @@ StartLimitIntervalSec=0
 Type=exec
 WorkingDirectory={_unit_escape(str(workspace))}
 ExecStart={_unit_quote(python)} -m stratpanel -w {_unit_quote(str(workspace))} up --foreground
+# strategies run on under their runners when this unit stops or restarts; they end only with the machine
+ExecStop={_unit_quote(python)} -m stratpanel.service {_unit_quote(str(workspace))}
 Restart=on-failure
 RestartSec=5
-# only our main process: strategies and their runners outlive a stop or restart of this unit
 KillMode=process
-# `stratpanel down` is for stopping the strategies too
-SuccessExitStatus=0 143
-TimeoutStopSec=30
+# SIGTERM would mean `down` to our main process, strategies included; `stratpanel down` is there for that
+KillSignal=SIGHUP
+SuccessExitStatus=SIGHUP
+TimeoutStopSec=60
 LimitNOFILE=65536
 TasksMax=infinity
 OOMPolicy=continue
@@ -64,6 +67,13 @@ def _unit_quote(text: str) -> str:
     return f'"{escaped}"'
 
 
+def leave(workspace: Path) -> list[str]:
+    """The command of the unit's stop: strategies are stopped when the machine or the login goes down, else kept."""
+    states = (_output("systemctl", "is-system-running"), _output("systemctl", "--user", "is-system-running"))
+    keep = [] if "stopping" in states else ["--keep"]
+    return [sys.executable, "-m", "stratpanel", "-w", str(workspace), "down", *keep]
+
+
 def cron_line(workspace: Path, python: str = sys.executable) -> str:
     """The line for `crontab -e`; cron turns an unescaped % into a line break."""
     command = f"{shlex.quote(python)} -m stratpanel -w {shlex.quote(str(workspace))} up"
@@ -80,12 +90,13 @@ def _unit_path(workspace: Path) -> Path:
     return Path(base) / "systemd" / "user" / unit_name(workspace)
 
 
-def _crontab() -> str:
+def _output(*command: str) -> str:
+    """What a command prints; nothing when it is not there. `is-system-running` prints although it exits with 1."""
     try:
-        done = subprocess.run(["crontab", "-l"], capture_output=True, text=True, timeout=COMMAND_SECONDS, check=False)
-    except (OSError, subprocess.TimeoutExpired):  # no cron here
+        done = subprocess.run(command, capture_output=True, text=True, timeout=COMMAND_SECONDS, check=False)
+    except (OSError, subprocess.TimeoutExpired):
         return ""
-    return done.stdout if done.returncode == 0 else ""
+    return done.stdout.strip()
 
 
 def installed(workspace: Path) -> bool:
@@ -94,19 +105,22 @@ def installed(workspace: Path) -> bool:
     if _unit_path(workspace).exists():
         return True
     marks = (f"-w {shlex.quote(str(workspace))} up".replace("%", r"\%"), "@reboot")
-    return any(all(mark in line for mark in marks) for line in _crontab().splitlines())
+    return any(all(mark in line for mark in marks) for line in _output("crontab", "-l").splitlines())
 
 
 def print_service(workspace: Path) -> None:
-    """Show what `install` would write, and where."""
+    """The systemd unit on standard output, for here or to be copied elsewhere; what `install` would do on the other."""
     workspace = workspace.resolve()
+    print(unit_text(workspace), end="")
+    sys.stdout.flush()
     if has_systemd():
-        print(f"# {_unit_path(workspace)}")
-        print(unit_text(workspace), end="")
-        print(f"# then: systemctl --user enable --now {unit_name(workspace)}; loginctl enable-linger {_user()}")
+        print(
+            f"goes to {_unit_path(workspace)}; then: systemctl --user enable --now {unit_name(workspace)} && "
+            f"loginctl enable-linger {_user()}",
+            file=sys.stderr,
+        )
     else:
-        print("# no systemd here; this line goes into `crontab -e`")
-        print(cron_line(workspace))
+        print(f"no systemd here; `install` adds this line to your crontab:\n{cron_line(workspace)}", file=sys.stderr)
 
 
 def install(workspace: Path) -> int:
@@ -144,7 +158,7 @@ def _install_cron(workspace: Path) -> int:
             "there is neither systemd nor crontab here; in a container make `stratpanel up --foreground` its command",
             code="NO_SERVICE",
         )
-    table = _crontab()
+    table = _output("crontab", "-l")
     table += "" if not table or table.endswith("\n") else "\n"
     done = subprocess.run(
         ["crontab", "-"],
@@ -162,3 +176,8 @@ def _install_cron(workspace: Path) -> int:
 
 def _user() -> str:
     return os.environ.get("USER") or os.environ.get("LOGNAME") or str(os.getuid())
+
+
+if __name__ == "__main__":
+    farewell = leave(Path(sys.argv[1]))
+    os.execv(farewell[0], farewell)

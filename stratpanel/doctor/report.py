@@ -74,5 +74,6 @@ def show(found: list[Finding], machine: Machine, workspace: Path | None, out: Te
             f"{advice.threads} threads per library, {advice.memory_mb} MiB each"
         )
     )
-    wrong = [sum(finding.level is level for finding in found) for level in (Level.ERROR, Level.WARNING)]
-    console.print(Text(f"{wrong[0]} errors, {wrong[1]} warnings" + (f" for {workspace}" if workspace else "")))
+    counts = [(sum(finding.level is level for finding in found), level) for level in (Level.ERROR, Level.WARNING)]
+    words = ", ".join(f"{count} {level}{'' if count == 1 else 's'}" for count, level in counts)
+    console.print(Text(words + (f" for {workspace}" if workspace else "")))

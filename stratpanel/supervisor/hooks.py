@@ -60,6 +60,7 @@ class Hooks:
         self._waiting: queue.Queue[Json | None] = queue.Queue(WAITING)
         self._dropped = 0
         self._closed = False
+        self._abandoned = False  # what still waits is not told any more
         self._thread = threading.Thread(target=self._run, name="hooks", daemon=True)
         self._thread.start()
 
@@ -83,14 +84,17 @@ class Hooks:
     def close(self, timeout: float = LIMIT_S) -> None:
         """Let what waits be told for up to `timeout` seconds, then leave; a command under way keeps its own limit."""
         self._closed = True
-        try:
-            self._waiting.put(None, timeout=timeout)
-        except queue.Full:  # the command hangs, and so much waits that nobody will miss the rest
-            return
-        self._thread.join(timeout)
+        until = time.monotonic() + timeout
+        while self._thread.is_alive() and time.monotonic() < until:
+            try:
+                self._waiting.put_nowait(None)
+            except queue.Full:  # the thread sees the end when it has told what waits
+                pass
+            self._thread.join(min(0.1, timeout))
+        self._abandoned = True
 
     def _run(self) -> None:
-        while (event := self._waiting.get()) is not None:
+        while (event := self._waiting.get()) is not None and not self._abandoned:
             on_event = self._on_event
             if on_event.command:
                 self._tell(event, list(on_event.command), event)
