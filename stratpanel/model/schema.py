@@ -1,4 +1,4 @@
-"""From the Param classes to JSON Schema, and from JSON to their values: the one module that walks `param.objects()`.
+"""From the Param classes to JSON Schema, and from JSON to their values: reading, patching, describing.
 
 The registry, the API and the client read and write the model through it. Reading collects every error with its path;
 `true` is no number, an instant keeps its offset, and nothing is set unless everything is right.
@@ -7,82 +7,49 @@ The registry, the API and the client read and write the model through it. Readin
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any, Literal, TypeVar
 
 import param
 
 from stratpanel.model.errors import InvalidValue
-from stratpanel.model.kinds import shown, text_problem
+from stratpanel.model.fields import (
+    NAME_LONGEST,
+    Field,
+    Which,
+    every,
+    fields,
+    is_config,
+    is_reported,
+    nested,
+    plan,
+    to_json,
+    value_to_json,
+)
+from stratpanel.model.kinds import shown
 from stratpanel.model.merge import merge_patch
 from stratpanel.model.values import Model, Values
+
+__all__ = [
+    "apply",
+    "checked_patch",
+    "components",
+    "field_schema",
+    "fields",
+    "is_config",
+    "is_reported",
+    "json_schema",
+    "patch",
+    "read",
+    "refuse",
+    "to_json",
+    "value_to_json",
+]
 
 M = TypeVar("M", bound=Model)
 Errors = dict[str, str]
 Form = Literal["whole", "patch", "answer"]
 _MOST_ERRORS = 100
-_NAME_LONGEST = 200
-
-
-def is_config(parameter: Any) -> bool:
-    """True of a parameter that a person sets."""
-    return not parameter.constant
-
-
-def is_reported(parameter: Any) -> bool:
-    """True of a parameter that only the supervisor sets."""
-    return bool(parameter.constant)
-
-
-def _any(parameter: Any) -> bool:
-    return True
-
-
-def fields(cls: type[Model], which: Callable[[Any], bool] = _any) -> dict[str, Any]:
-    """Return the parameters of a class that are part of its JSON form, in the order of their declaration.
-
-    Param gives every class a constant `name` ("Strategy00012"); it is a field only where a class redeclares it.
-    """
-    found = cls.param.objects(instance=False)
-    return {
-        name: parameter
-        for name, parameter in found.items()
-        if which(parameter) and (name != "name" or is_config(parameter))
-    }
-
-
-def _nested(parameter: Any) -> type[Model] | None:
-    """The class of a parameter whose JSON is an object of the model."""
-    class_ = getattr(parameter, "class_", None)
-    return class_ if isinstance(class_, type) and issubclass(class_, Model) else None
-
-
-# ---------------------------------------------------------------- values to JSON
-
-
-def to_json(subject: Model, which: Callable[[Any], bool] = _any) -> dict[str, Any]:
-    """Return the JSON form of `subject`, nested, sharing nothing with it."""
-    values = subject.param.values()
-    return {name: value_to_json(parameter, values[name]) for name, parameter in fields(type(subject), which).items()}
-
-
-def value_to_json(parameter: Any, value: Any) -> Any:
-    """Return one value as JSON; a number that is not finite is unknown, so null."""
-    if value is None or isinstance(value, bool):
-        return value
-    if isinstance(value, Model):
-        return to_json(value)
-    if isinstance(parameter, Values):
-        return [to_json(item) for item in value]
-    if hasattr(parameter, "to_json"):
-        return parameter.to_json(value)
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return str(value) if isinstance(value, str) else value
-
-
-# ---------------------------------------------------------------- JSON to values
 
 
 def read(
@@ -90,7 +57,7 @@ def read(
     data: object,
     path: str = "",
     *,
-    which: Callable[[Any], bool] = is_config,
+    which: Which = is_config,
     keep_unknown: bool = False,
 ) -> dict[str, Any]:
     """Return the values in `data` of the parameters of `cls`; InvalidValue naming every bad field if there is one.
@@ -159,63 +126,56 @@ def _default(parameter: Any) -> Any:
 
 
 def _unknown_in_patch(cls: type[Model], changes: dict[str, Any], path: str, errors: Errors) -> None:
-    known = fields(cls)
+    settable = plan(cls, is_config)
     for key, value in changes.items():
         where = _join(path, key)
-        if key not in known:
-            _note(errors, where, "is not a field")
-        elif not is_config(known[key]):
-            _note(errors, where, "is reported by the supervisor and cannot be set")
-        elif (nested := _nested(known[key])) is not None and isinstance(value, dict):
-            _unknown_in_patch(nested, value, where, errors)
+        if key not in settable:
+            _note(errors, where, _unsettable(cls, key))
+        elif (part := settable[key].part) is not None and isinstance(value, dict):
+            _unknown_in_patch(part, value, where, errors)
+
+
+def _unsettable(cls: type[Model], key: str) -> str:
+    return "is reported by the supervisor and cannot be set" if key in fields(cls) else "is not a field"
 
 
 def _read_object(
-    cls: type[Model],
-    data: object,
-    path: str,
-    errors: Errors,
-    which: Callable[[Any], bool],
-    keep_unknown: bool,
+    cls: type[Model], data: object, path: str, errors: Errors, which: Which, keep_unknown: bool
 ) -> dict[str, Any]:
     if not isinstance(data, dict):
         _note(errors, path, f"{shown(data)} is not an object")
         return {}
-    known = fields(cls)
+    settable = plan(cls, which)
     values: dict[str, Any] = {}
     for key, raw in data.items():
         where = _join(path, key)
-        if key not in known:
-            if not keep_unknown:
-                _note(errors, where, "is not a field")
-        elif not which(known[key]):
-            if not keep_unknown:
-                _note(errors, where, "is reported by the supervisor and cannot be set")
-        else:
-            _read_field(known[key], raw, where, errors, keep_unknown, into=values)
+        field = settable.get(key)
+        if field is not None:
+            _read_field(field, raw, where, errors, keep_unknown, into=values)
+        elif not keep_unknown:
+            _note(errors, where, _unsettable(cls, key))
     return values
 
 
 def _read_field(
-    parameter: Any, raw: object, path: str, errors: Errors, keep_unknown: bool, *, into: dict[str, Any]
+    field: Field, raw: object, path: str, errors: Errors, keep_unknown: bool, *, into: dict[str, Any]
 ) -> None:
-    nested = _nested(parameter)
     if raw is None:
-        if parameter.allow_None:
-            into[parameter.name] = None
+        if field.allow_none:
+            into[field.name] = None
         else:
             _note(errors, path, "may not be null")
-    elif nested is not None:
-        value = _read_value(nested, raw, path, errors, keep_unknown)
-        if value is not None:
-            into[parameter.name] = value
-    elif isinstance(parameter, Values):
-        into[parameter.name] = _read_values(parameter, raw, path, errors, keep_unknown)
-    else:
+    elif field.part is None:
         try:
-            into[parameter.name] = _read_plain(parameter, raw)
+            into[field.name] = field.parse(raw)
         except ValueError as problem:
             _note(errors, path, str(problem))
+    elif field.most is not None:
+        into[field.name] = _read_list(field.part, field.most, raw, path, errors, keep_unknown)
+    else:
+        value = _read_value(field.part, raw, path, errors, keep_unknown)
+        if value is not None:
+            into[field.name] = value
 
 
 def _read_value(cls: type[M], raw: object, path: str, errors: Errors, keep_unknown: bool) -> M | None:
@@ -229,69 +189,15 @@ def _read_value(cls: type[M], raw: object, path: str, errors: Errors, keep_unkno
     return value
 
 
-def _read_values(parameter: Values, raw: object, path: str, errors: Errors, keep_unknown: bool) -> list[Any]:
+def _read_list(cls: type[M], most: int, raw: object, path: str, errors: Errors, keep_unknown: bool) -> list[M]:
     if not isinstance(raw, list):
         _note(errors, path, f"{shown(raw)} is not a list")
         return []
-    if len(raw) > parameter.most:
-        _note(errors, path, f"has {len(raw)} items, the most is {parameter.most}")
+    if len(raw) > most:
+        _note(errors, path, f"has {len(raw)} items, the most is {most}")
         return []
-    found = [
-        _read_value(parameter.item_type, item, f"{path}[{index}]", errors, keep_unknown)
-        for index, item in enumerate(raw)
-    ]
+    found = [_read_value(cls, item, f"{path}[{index}]", errors, keep_unknown) for index, item in enumerate(raw)]
     return [item for item in found if item is not None]
-
-
-def _read_plain(parameter: Any, raw: Any) -> Any:
-    """Return the value of `raw`; ValueError with the sentence if it is none."""
-    if hasattr(parameter, "from_json"):
-        return parameter.from_json(raw)
-    if isinstance(parameter, param.Boolean):
-        if not isinstance(raw, bool):
-            raise ValueError(f"{shown(raw)} is not true or false")
-        return raw
-    if isinstance(parameter, param.Number):
-        return _read_number(parameter, raw)
-    if isinstance(parameter, param.Selector):
-        for choice in parameter.objects:
-            if isinstance(raw, str) and raw == choice:
-                return choice
-        raise ValueError(f"{shown(raw)} is not one of {', '.join(map(str, parameter.objects))}")
-    if isinstance(parameter, param.String):
-        return _read_name(raw)
-    raise TypeError(
-        f"{parameter.owner.__name__}.{parameter.name}: no JSON form is known for {type(parameter).__name__}"
-    )
-
-
-def _read_number(parameter: Any, raw: Any) -> int | float:
-    whole = isinstance(parameter, param.Integer)
-    if isinstance(raw, bool) or not isinstance(raw, int | float) or (isinstance(raw, float) and not math.isfinite(raw)):
-        raise ValueError(f"{shown(raw)} is not a {'whole ' if whole else ''}number")
-    if whole and isinstance(raw, float):
-        if not raw.is_integer():
-            raise ValueError(f"{shown(raw)} is not a whole number")
-        raw = int(raw)
-    number: int | float = raw
-    low, high = parameter.bounds or (None, None)
-    if low is not None and raw < low:
-        raise ValueError(f"{shown(raw)} is less than {low:g}")
-    if high is not None and raw > high:
-        raise ValueError(f"{shown(raw)} is more than {high:g}")
-    return number
-
-
-def _read_name(raw: Any) -> str:
-    """A plain String: only `name`, which Param does not let be of another kind."""
-    problem = text_problem(raw)
-    if problem:
-        raise ValueError(problem)
-    if len(raw) > _NAME_LONGEST:
-        raise ValueError(f"has {len(raw)} characters, the most is {_NAME_LONGEST}")
-    if any(ord(character) < 32 or ord(character) == 127 for character in raw):
-        raise ValueError(f"{shown(raw)} is not a name of one line")
-    return str(raw)
 
 
 def _cross_check(cls: type[Model], values: dict[str, Any], path: str) -> Errors:
@@ -311,11 +217,11 @@ def _note(errors: Errors, path: str, problem: str) -> None:
         errors[path] = problem
 
 
-# ---------------------------------------------------------------- JSON Schema 2020-12
+# ---------------------------------------------------------------- describing
 
 
 def json_schema(
-    cls: type[Model], which: Callable[[Any], bool] = _any, *, refs: str = "#/$defs/", form: Form = "whole"
+    cls: type[Model], which: Which = every, *, refs: str = "#/$defs/", form: Form = "whole"
 ) -> dict[str, Any]:
     """Return the JSON Schema of an object of `cls`; nested classes are `$ref`s below `refs`, see `components()`.
 
@@ -328,8 +234,6 @@ def json_schema(
         found["description"] = cls.__doc__.strip().partition("\n")[0]
     if form != "answer":
         found["additionalProperties"] = False
-    elif always := getattr(cls, "always", ()):
-        found["required"] = list(always)
     return found
 
 
@@ -348,7 +252,7 @@ def components(classes: Iterable[type[Model]], refs: str, form: Form = "whole") 
             continue
         found[name] = json_schema(cls, refs=refs, form=form)
         for parameter in fields(cls).values():
-            inner = _nested(parameter)
+            inner = nested(parameter)
             if inner is None and isinstance(parameter, Values) and form != "patch":  # a patch replaces lists whole
                 inner = parameter.item_type
             if inner is not None:
@@ -358,9 +262,9 @@ def components(classes: Iterable[type[Model]], refs: str, form: Form = "whole") 
 
 def field_schema(parameter: Any, refs: str = "#/$defs/", form: Form = "whole") -> dict[str, Any]:
     """Return the JSON Schema of one parameter: type, bounds, pattern, default, description, readOnly."""
-    nested = _nested(parameter)
-    if form == "patch" and nested is not None:
-        found: dict[str, Any] = {"$ref": refs + _title(nested, form)}
+    part = nested(parameter)
+    if form == "patch" and part is not None:
+        found: dict[str, Any] = {"$ref": refs + _title(part, form)}
     else:
         found = _type_schema(parameter, refs)
     if form == "patch" and found.get("additionalProperties", True) is not True:
@@ -383,9 +287,9 @@ def _or_null(found: dict[str, Any]) -> dict[str, Any]:
 
 
 def _type_schema(parameter: Any, refs: str) -> dict[str, Any]:
-    nested = _nested(parameter)
-    if nested is not None:
-        return {"$ref": f"{refs}{nested.__name__}"}
+    part = nested(parameter)
+    if part is not None:
+        return {"$ref": f"{refs}{part.__name__}"}
     if isinstance(parameter, Values):
         items = {"$ref": f"{refs}{parameter.item_type.__name__}"}
         return {"type": "array", "items": items, "maxItems": parameter.most}
@@ -401,5 +305,5 @@ def _type_schema(parameter: Any, refs: str) -> dict[str, Any]:
     if isinstance(parameter, param.Selector):
         return {"type": "string", "enum": [str(choice) for choice in parameter.objects]}
     if isinstance(parameter, param.String):
-        return {"type": "string", "maxLength": _NAME_LONGEST, "pattern": r"^[^\x00-\x1f\x7f]*$"}
+        return {"type": "string", "maxLength": NAME_LONGEST, "pattern": r"^[^\x00-\x1f\x7f]*$"}
     raise TypeError(f"{parameter.owner.__name__}.{parameter.name}: no JSON Schema for {type(parameter).__name__}")

@@ -165,6 +165,8 @@ for _cls in (Strategy, Workspace):
     for _parameter in _cls.param.objects(instance=False).values():
         # else Param copies each parameter to each instance that sets it: 1 KB a value, with a `constant` of its own
         _parameter.per_instance = False
+    for _which in (schema.is_config, schema.is_reported):  # now: report() lifts `constant` for moments
+        schema.fields(_cls, _which)
 
 
 def report(subject: Model, **values: Any) -> None:

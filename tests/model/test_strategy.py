@@ -48,6 +48,15 @@ def test_a_report_reaches_a_strategy_whose_parameters_were_looked_at() -> None:
         strategy.pid = 6
 
 
+def test_what_a_watcher_reads_during_a_report_is_the_configuration_and_nothing_else() -> None:
+    strategy = Strategy(id="ema")
+    seen: list[set[str]] = []
+    strategy.param.watch(lambda _: seen.append(set(strategy.config())), ["pid"])
+    report(strategy, pid=5)
+    assert seen == [set(Strategy(id="rsi").config())]
+    assert "pid" not in seen[0]
+
+
 def test_a_watcher_that_raises_keeps_nobody_from_the_facts(caplog: pytest.LogCaptureFixture) -> None:
     strategy = Strategy(id="ema")
 
