@@ -33,6 +33,7 @@ from stratpanel.supervisor.workspace import check_workspace, database_path
 log = logging.getLogger("stratpanel.supervisor")
 
 REFUSED: Final = 78  # EX_CONFIG of sysexits.h: the launcher waits for a change instead of trying again
+LEAVE_HOOKS_S: Final = 2.0  # for the news that we leave; a command under way goes on by itself
 LEAVE_S: Final = 8.0  # a container's runtime kills us 10 s after SIGTERM
 
 
@@ -107,9 +108,22 @@ async def serve(runtime: Runtime, settings: Settings, refused: Path) -> int:
     from stratpanel.supervisor.front import Front
 
     loop = asyncio.get_running_loop()
-    history = History(database_path(runtime.workspace, runtime.root), zone=settings.zone)
     secrets = Secrets(runtime.workspace / "secrets.toml")
+    told: list[Core] = []
+
+    def disk(problem: str | None) -> None:
+        if told:
+            loop.call_soon_threadsafe(told[0].happened, "disk", None, "history", problem or "history is written again")
+
+    history = History(
+        database_path(runtime.workspace, runtime.root),
+        zone=settings.zone,
+        on_problem=disk,
+        runs_days=settings.retention.runs_days,
+        events_days=settings.retention.events_days,
+    )
     core = Core(runtime, settings, history=history, secrets=secrets)
+    told.append(core)
 
     def hook_failed(event: dict[str, object]) -> None:
         loop.call_soon_threadsafe(report_hook, core, event)
@@ -117,12 +131,13 @@ async def serve(runtime: Runtime, settings: Settings, refused: Path) -> int:
     hooks = Hooks(
         settings.on_event,
         workspace=runtime.workspace,
-        env=core.environ,
+        env=settings.env,
         report=hook_failed,
         mask=secrets.mask,
         address=secrets.notify_address,
     )
     core.events.forward_to(hooks.offer)
+    core.on_settings.append(lambda changed: hooks.configure(changed.on_event, changed.env))
     problem = core.load()
     if problem is not None:
         if not await asyncio.to_thread(ending.live_runs, runtime):
@@ -146,14 +161,15 @@ async def serve(runtime: Runtime, settings: Settings, refused: Path) -> int:
         with contextlib.suppress(TimeoutError):  # a stream that does not end must not keep us
             await asyncio.wait_for(api.close(), LEAVE_S)
         await core.close()
-        hooks.close()
+        hooks.close(LEAVE_HOOKS_S)
         history.close()
     return 0
 
 
 def report_hook(core: Core, event: dict[str, Any]) -> None:
     """A hook's own failure becomes an event."""
-    core.happened(str(event.get("type") or "hook"), None, "hooks", str(event.get("message") or ""))
+    unit = core.units.get(str(event.get("id")))
+    core.happened(str(event.get("type") or "hook"), unit, "hooks", str(event.get("message") or ""))
 
 
 if __name__ == "__main__":

@@ -61,6 +61,9 @@ class Actions:
         """Start it and wait until it is up; raises InvalidValue START_FAILED when it does not come up."""
         core = self._core
         core.starts.check(unit)
+        if params and unit.state not in (State.STARTING, State.RUNNING):
+            await asyncio.to_thread(core.preparation.check_params, dict(unit.config), dict(params))
+            core.starts.check(unit)  # a panic, say, may have come while the script was asked
         order = Order(by=by, cause="person", params=dict(params or {}), args=args, deploy=deploy)
         changed = False
         if unit.state in (State.STARTING, State.RUNNING):

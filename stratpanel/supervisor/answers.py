@@ -144,12 +144,16 @@ class Answers:
             )
         return {"calendars": rows, "warnings": [warning.message for warning in warnings]}
 
+    def mask(self, text: str) -> str:
+        """The text without secrets that are known."""
+        return self._core.secrets.mask(text)
+
     def log_reader(self, id: str) -> LogReader:
         """A new reader of one strategy's log that knows its runs. Asks the database: for worker threads."""
         unit = self._core.unit(id)
         rows = self._core.history.runs(unit.id, RUNS_OF_A_LOG)
         runs = [run for row in rows if (run := _stretch(row)) is not None]
-        return LogReader(self._core.log_path(unit.id), runs)
+        return LogReader(self._core.log_path(unit.id), runs, self._core.secrets.mask)
 
     def log_runs(self, id: str) -> Sequence[Run]:
         """The run under way and the latest ended ones, without asking the disk."""

@@ -85,6 +85,7 @@ class Core:
         self.runtime = runtime
         self.workspace: Path = runtime.workspace
         self.settings = settings
+        self.on_settings: list[Callable[[Settings], None]] = []  # called after every reload
         self.secrets = secrets
         self.history = history
         self.clock = clock or Clock()
@@ -300,6 +301,8 @@ class Core:
         """Read stratpanel.toml again. Raises InvalidValue, and then nothing changes."""
         self.settings = load_settings(self.workspace)
         self.zone = ZoneInfo(self.settings.timezone)
+        for follow in self.on_settings:
+            follow(self.settings)
 
     def version_is(self, unit: Unit, n: int) -> None:
         """The deployed version changed; what runs keeps its own."""

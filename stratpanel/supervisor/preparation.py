@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 from stratpanel.process.records import write_json
 from stratpanel.supervisor.environment import Interpreter, command, interpreter, parameter_variables, surroundings
+from stratpanel.supervisor.parameters import check_values
 from stratpanel.supervisor.unit import Order
+from stratpanel.supervisor.uploads import entry_of
 
 if TYPE_CHECKING:
     from stratpanel.supervisor.core import Core
@@ -47,6 +49,11 @@ class Preparation:
         """The interpreter of a strategy. Raises InvalidValue."""
         core = self._core
         return interpreter(config.get("interpreter"), core.workspace, core.settings.python or core.python)
+
+    def check_params(self, config: dict[str, Any], params: dict[str, Any]) -> None:
+        """Ask the script's own Param class, in a child process, whether it takes these values. Raises InvalidValue."""
+        script = entry_of(self._core.shelf.working_copy(config["file_path"]))
+        check_values(script, self.python(config).path, {**(config.get("params") or {}), **params})
 
     def run(self, id: str, config: dict[str, Any], order: Order, instance: dict[str, Any]) -> Prepared:
         """Deploy or verify the version, read secrets, and make the spec."""

@@ -145,6 +145,7 @@ class Starts:
             stop_at=spec["stop_at"],
         )
         unit.run, unit.version = run, prepared.version
+        unit.touch()
         if prepared.deployed:
             core.happened("deployed", unit, order.by, f"version {prepared.version} deployed")
         for note in prepared.notes:

@@ -266,7 +266,7 @@ async def test_fifty_stops_take_as_long_as_the_slowest(bench: Bench) -> None:
     units = [await bench.add(f"s{n}") for n in range(50)]
     going = [asyncio.create_task(bench.core.actions.start(unit, by="t")) for unit in units]
     for unit in units:
-        await bench.at_work(unit, runs=50)
+        await bench.at_work(unit)
     await bench.clock.advance(1.0)
     await asyncio.gather(*going)
     for runner in bench.processes.runners:
