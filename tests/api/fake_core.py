@@ -59,6 +59,9 @@ class FakeCore:
         for id in ids or []:
             self._register(id)
 
+    def mask(self, text: str) -> str:
+        return text.replace("hunter2", "***")
+
     def _register(self, id: str) -> None:
         self.strategies[id] = Strategy.from_config(id, {"file_path": f"{id}.py"})
         log_path = self.workspace / "log" / "strategies" / f"{id}.log"
@@ -155,8 +158,13 @@ class FakeCore:
                 self.tell({id})
 
     def tell(self, changed: set[str], removed: set[str] | None = None, supervisor: bool = False) -> None:
-        for callback in list(self._watchers):
-            callback(changed, removed or set(), supervisor)
+        """As the real one does it: at the end of this turn of the loop."""
+
+        def now() -> None:
+            for callback in list(self._watchers):
+                callback(changed, removed or set(), supervisor)
+
+        asyncio.get_running_loop().call_soon(now)
 
     def tick(self, t: float, cpu: dict[str, float], mem: dict[str, float]) -> None:
         for callback in list(self._tickers):

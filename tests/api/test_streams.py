@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 import pytest
 
@@ -258,12 +259,25 @@ def test_frames_are_encoded_once_for_all_readers(served: Served, monkeypatch: py
         reader.close()
 
 
-def test_an_action_says_which_number_includes_it(served: Served) -> None:
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        ("POST", "/api/strategies/ema/start", None),
+        ("PATCH", "/api/strategies/ema", {"name": "other"}),
+        ("DELETE", "/api/strategies/ema", None),
+        ("POST", "/api/strategies", {"id": "new", "source": ""}),
+        ("POST", "/api/pause", None),
+        ("POST", "/api/strategies/ema/rename", {"id": "emma"}),
+        ("POST", "/api/strategies/ema/deploy", None),
+    ],
+)
+def test_a_change_says_which_number_includes_it(served: Served, method: str, path: str, body: Any) -> None:
     stream = RawStream(served, "/api/mirror/stream")
     stream.event()
-    reply = served.call("POST", "/api/strategies/ema/start")
+    reply = served.call(method, path, body)
     delta = stream.event()
-    assert int(reply.headers["x-stratpanel-seq"]) == delta.data["seq"]
+    assert delta.event == "delta"
+    assert int(reply.headers["x-stratpanel-seq"]) == delta.data["seq"] == 1
     stream.close()
 
 

@@ -39,7 +39,7 @@ class Source(StrategyRoute):
             ) from None
         if "\0" in text:
             raise wire.invalid("source", "contains a NUL character")
-        self.answer(await self.core.put_source(id, text, by=self.by))
+        await self.done(await self.core.put_source(id, text, by=self.by))
 
 
 class Versions(StrategyRoute):
@@ -90,7 +90,7 @@ class Release(StrategyRoute):
         warnings = getattr(result, "warnings", None)
         if warnings:
             answer["warnings"] = list(warnings)
-        self.answer(answer)
+        await self.done(answer)
 
     async def _call(self, id: str, action: str, body: Json) -> ActionResult:
         if action == "deploy":

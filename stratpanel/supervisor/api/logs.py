@@ -197,7 +197,7 @@ class LogPageRoute(StrategyRoute):
     async def delete(self, id: str) -> None:
         """Empty the log."""
         await self.core.clear_log(id, by=self.by)
-        self.answer({"cleared": id})
+        await self.done({"cleared": id})
 
 
 class LogStream(StrategyRoute, Stream):

@@ -91,6 +91,10 @@ class Core(Protocol):
         """{"text", "rows"}: the coming week of all strategies."""
         ...
 
+    def mask(self, text: str) -> str:
+        """The text without secrets that are known."""
+        ...
+
     def log_reader(self, id: str) -> LogReader:
         """A new reader of this log that knows its runs; whoever asks closes it."""
         ...

@@ -6,6 +6,7 @@ error body of CONTRACTS here, and what nobody foresaw becomes 500 INTERNAL with 
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -141,12 +142,16 @@ class Route(RequestHandler):
         return value
 
     def answer(self, value: object, status: int = 200) -> None:
-        """Send `value` as JSON. After a change the mirror's number is sent along, so that a client can wait for it."""
+        """Send `value` as JSON."""
         self.set_status(status)
         self.set_header("Content-Type", "application/json; charset=utf-8")
-        if self.request.method != "GET":
-            self.set_header("X-Stratpanel-Seq", str(self.site.mirror.flush()))
         self.finish(wire.encode(value))
+
+    async def done(self, value: object, status: int = 200) -> None:
+        """Answer after a change, with the mirror's number that includes it, so that a client can wait for it."""
+        await asyncio.sleep(0)  # the core tells what changed at the end of the turn of the loop in which it did
+        self.set_header("X-Stratpanel-Seq", str(self.site.mirror.flush()))
+        self.answer(value, status)
 
     @classmethod
     def allowed_methods(cls) -> list[str]:
@@ -172,7 +177,11 @@ class Route(RequestHandler):
         self.set_header("Content-Type", "application/json; charset=utf-8")
         if isinstance(error, Unauthorized):
             self.set_header("WWW-Authenticate", 'Bearer realm="stratpanel"')
-        self.finish(wire.encode(error.to_json()))
+        body = error.to_json()
+        body["message"] = self.site.core.mask(error.message)
+        if error.fields:
+            body["fields"] = {name: self.site.core.mask(says) for name, says in error.fields.items()}
+        self.finish(wire.encode(body))
 
     def _translated(self, error: BaseException | None, status_code: int) -> StratpanelError:
         """An error of ours for one of tornado's, or for one that nobody foresaw."""

@@ -45,10 +45,10 @@ class StrategyRoute(Route):
             raise no_strategy(id)
         self.core.status(id)
 
-    def describe(self, id: str) -> None:
-        """Answer with the status fields and `config`, and the ETag of the configuration."""
+    def described(self, id: str) -> Json:
+        """The status fields and `config`; the ETag of the configuration is set."""
         self.set_header("ETag", quoted(self.core.etag(id)))
-        self.answer({**self.core.status(id), "config": self.core.config(id)})
+        return {**self.core.status(id), "config": self.core.config(id)}
 
 
 class StrategyList(Route):
@@ -105,7 +105,7 @@ class StrategyList(Route):
             status = await self.core.add(id, path=path, source=source, by=self.by)
         self.set_header("Location", httputil.url_concat(f"/api/strategies/{status['id']}", {}))
         self.set_header("ETag", quoted(self.core.etag(status["id"])))
-        self.answer({**status, "config": self.core.config(status["id"])}, 201)
+        await self.done({**status, "config": self.core.config(status["id"])}, 201)
 
     def _upload(self) -> tuple[str | None, tuple[str, bytes]]:
         """The id, if one was sent along, and the file's name and bytes; raises Malformed, InvalidValue, TooLarge."""
@@ -134,14 +134,14 @@ class OneStrategy(StrategyRoute):
 
     async def get(self, id: str) -> None:
         """Status fields, `config` and the configuration's ETag."""
-        self.describe(id)
+        self.answer(self.described(id))
 
     async def patch(self, id: str) -> None:
         """Merge (RFC 7396) into the configuration; with If-Match only if nobody was first."""
         if not self.body.strip():
             raise Malformed("the body is empty; send the fields to change as a JSON object")
         await self.core.patch(id, self.json_body(), self._if_match(id), by=self.by)
-        self.describe(id)
+        await self.done(self.described(id))
 
     def _if_match(self, id: str) -> str | None:
         """The tag that must still hold; of several the one that does."""
@@ -155,7 +155,7 @@ class OneStrategy(StrategyRoute):
     async def delete(self, id: str) -> None:
         """Take the strategy out of the registry; its files stay."""
         await self.core.remove(id, by=self.by)
-        self.answer({"removed": id})
+        await self.done({"removed": id})
 
 
 class Copy(StrategyRoute):
@@ -172,7 +172,7 @@ class Copy(StrategyRoute):
         else:
             status = await self.core.duplicate(id, new, by=self.by)
         self.set_header("ETag", quoted(self.core.etag(status["id"])))
-        self.answer({**status, "config": self.core.config(status["id"])}, 200 if action == "rename" else 201)
+        await self.done({**status, "config": self.core.config(status["id"])}, 200 if action == "rename" else 201)
 
 
 class Action(StrategyRoute):
@@ -189,14 +189,14 @@ class Action(StrategyRoute):
             if not doing.done():
                 background.add(doing)
                 doing.add_done_callback(_forget)
-                self.answer({"changed": True, "strategy": self.core.status(id)}, 202)
+                await self.done({"changed": True, "strategy": self.core.status(id)}, 202)
                 return
         result = await asyncio.shield(doing)
         answer: Json = {"changed": result.changed, "strategy": result.strategy}
         warnings = getattr(result, "warnings", None)
         if warnings:
             answer["warnings"] = list(warnings)
-        self.answer(answer, 200 if wait else 202)
+        await self.done(answer, 200 if wait else 202)
 
     def _call(self, id: str, action: str, body: Json) -> Awaitable[ActionResult]:
         core, by = self.core, self.by

@@ -62,7 +62,7 @@ class WholeAction(Route):
             result = await self._resume(body)
         else:
             result = await self.core.reload(by=self.by)
-        self.answer(result if isinstance(result, dict) else {})
+        await self.done(result if isinstance(result, dict) else {})
 
     async def _resume(self, body: Json) -> object:
         """Lift pause and panic; `dry_run` only lists what would start."""
@@ -75,7 +75,7 @@ class Down(Route):
     async def post(self) -> None:
         """End the supervisor, and its strategies too unless `keep`; answers before it leaves."""
         keep = bool(bool_field(self.json_body(), "keep"))
-        self.answer(await self.core.down(keep, by=self.by))
+        await self.done(await self.core.down(keep, by=self.by))
 
 
 class Token(Route):
@@ -90,7 +90,7 @@ class Token(Route):
     async def post(self) -> None:
         """Rotate: new tokens for all roles; the old ones end with this answer."""
         self.site.tokens.replace(self.site.endpoint.rotate())
-        self.answer(self._tokens())
+        await self.done(self._tokens())
 
     def _tokens(self) -> Json:
         return {role.name.lower(): token for role, token in self.site.tokens.by_role.items()}
@@ -150,11 +150,11 @@ class CalendarOverride(Route):
     async def put(self, name: str, date: str) -> None:
         """Write the user's own word about one day into strategies/calendar_overrides.toml."""
         override = calendar_override(self.json_body())
-        self.answer(await self.core.override_calendar(name, wire.required_day("date", date), override, by=self.by))
+        await self.done(await self.core.override_calendar(name, wire.required_day("date", date), override, by=self.by))
 
     async def delete(self, name: str, date: str) -> None:
         """Take the user's word about one day back."""
-        self.answer(await self.core.override_calendar(name, wire.required_day("date", date), None, by=self.by))
+        await self.done(await self.core.override_calendar(name, wire.required_day("date", date), None, by=self.by))
 
 
 def calendar_override(body: Json) -> Json:
