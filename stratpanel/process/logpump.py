@@ -27,17 +27,18 @@ RETRY_S = 0.25
 # A line that never ends is cut when its file is this many times `max_bytes`.
 CAP = 4
 CHUNK = 1 << 20
-# A wake-up costs 30-60 us of CPU, as much as copying 100 KB. Lines that come less than BUSY_GAP_S apart are gathered for
-# PAUSE_S; a flood of FLOOD_RATE bytes a second for up to FLOOD_PAUSE_S; never longer than half the pipe takes to fill,
-# since a full one blocks the strategy.
+# A wake-up costs 30-60 us of CPU, as much as copying 100 KB. Lines that come less than BUSY_GAP_S apart are gathered
+# for PAUSE_S; a flood of FLOOD_RATE bytes a second for up to FLOOD_PAUSE_S; never longer than it takes to fill a third
+# of the pipe, since a full one blocks the strategy.
 BUSY_GAP_S = 0.001
 PAUSE_S = 0.0005
 FLOOD_RATE = 5e6
 FLOOD_PAUSE_S = 0.004
-# A shorter sleep costs more than it saves, and one that finds the pipe full has held the strategy up.
+# A shorter sleep costs more than it saves.
 SHORTEST_PAUSE_S = 0.0001
-FILL = 0.5
-FULL = 0.9
+# Pages of a pipe hold whole writes as far as they fit: with 2,049 bytes each it is full when it is half full.
+FILL = 0.35
+FULL = 0.5
 
 HAS_SPLICE = hasattr(os, "splice")
 _NONBLOCK = getattr(os, "SPLICE_F_NONBLOCK", 2)
@@ -212,11 +213,13 @@ class LogPump:
     def _pause_after(self, moved: int, gap: float) -> float:
         self._capacity = max(self._capacity, moved)  # it was enlarged meanwhile
         if moved > self._capacity * FULL:
-            moved *= 2  # the strategy was held up: it is faster than this
-        # The mean over about a millisecond; one chunk alone says nothing.
-        self._rate += (moved - self._rate * gap) / (gap + 0.001)
+            # The strategy was probably held up, so it is faster than this.
+            self._rate = max(self._rate, 2 * moved / (gap + 1e-6))
+        else:
+            # The mean over about a millisecond; one chunk alone says nothing.
+            self._rate += (moved - self._rate * gap) / (gap + 0.001)
         longest = FLOOD_PAUSE_S if self._rate > FLOOD_RATE else PAUSE_S if gap < BUSY_GAP_S else 0.0
-        pause = min(longest, self._capacity * FILL / max(self._rate, 1.0))
+        pause = min(longest, self._capacity * FILL / max(self._rate, 1.0), 2 * self._pause + PAUSE_S)
         return pause if pause >= SHORTEST_PAUSE_S and moved else 0.0
 
     def _copy(self, log: OpenLog, room: int) -> int:

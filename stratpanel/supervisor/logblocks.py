@@ -13,7 +13,7 @@ from array import array
 from bisect import bisect_right
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from stratpanel.process import logfiles
 from stratpanel.process.logfiles import RECORD
@@ -134,8 +134,7 @@ class LogFile:
             os.close(self.times.fd)
 
 
-@dataclass(frozen=True, slots=True)
-class Piece:
+class Piece(NamedTuple):
     """A line as it lies in a file: its bytes are [start, stop), without the newline. `text` is decoded, at most the
     first 64 KiB (then `cut`, and its rest is never shown); `partial` if no newline ends it yet."""
 

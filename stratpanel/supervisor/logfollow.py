@@ -121,9 +121,15 @@ class LogFollows:
         for path in set(self._watch.changed()):
             for source in list(self._sources.values()) if path is None else [self._sources.get(path)]:
                 if source is not None:
-                    if not source.is_same_file():
-                        source.told = self._watch.renew(source.path)
-                    source.wake()
+                    self._look_at(source)
+
+    def _look_at(self, source: _Source) -> None:
+        before, now = source.seen, source.identity()
+        if before is None or now is None or before[:2] != now[:2]:
+            source.told = self._watch.renew(source.path)
+        # One write is told twice at times; a second look at nothing would delay the next line's.
+        if now != before or now is None:
+            source.wake()
 
     def _tick(self) -> None:
         self._timer = self._loop.call_later(POLL_EVERY_S, self._tick) if self._sources else None
@@ -151,7 +157,7 @@ class _Source:
         self._waiting: set[asyncio.Future[None]] = set()
         self._woken = 0.0
         self._later: asyncio.TimerHandle | None = None
-        self._seen: tuple[int, int, int] | None = None
+        self.seen: tuple[int, int, int] | None = None
 
     def read(self, cursor: str | None, limit: int) -> Batch:
         shared = self._shared.get((cursor, limit))
@@ -176,16 +182,19 @@ class _Source:
         finally:
             self._waiting.discard(waiter)
 
-    def is_same_file(self) -> bool:
-        """True while the name means the file it meant when last asked."""
-        before = self._seen
-        self._seen = _identity(self.path)
-        return before is not None and self._seen is not None and before[0] == self._seen[0]
+    def identity(self) -> tuple[int, int, int] | None:
+        """Inode, device and size now, kept in `seen`; None while there is no such file."""
+        try:
+            info = os.stat(self.path)
+        except OSError:  # not made yet, or between two renames of a rotation
+            self.seen = None
+        else:
+            self.seen = (info.st_ino, info.st_dev, info.st_size)
+        return self.seen
 
     def look(self) -> None:
-        """Wake those who wait if the file changed, or may hold an unfinished line back."""
-        before, self._seen = self._seen, _identity(self.path)
-        if self._seen != before or self._waiting:
+        """Wake those who wait: the file changed, or may hold an unfinished line back."""
+        if self.seen != self.identity() or self._waiting:
             self.wake()
 
     def wake(self) -> None:
@@ -216,11 +225,3 @@ class _Source:
             self._later.cancel()
         self._reader.close()
         self._wake()
-
-
-def _identity(path: str) -> tuple[int, int, int] | None:
-    try:
-        info = os.stat(path)
-    except OSError:  # not made yet, or between two renames of a rotation
-        return None
-    return info.st_ino, info.st_dev, info.st_size

@@ -14,8 +14,8 @@ from __future__ import annotations
 import os
 import re
 from bisect import bisect_right
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
@@ -43,8 +43,7 @@ Run = tuple[str, datetime, datetime | None]
 _ANSI = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\-_])")
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
+class Line(NamedTuple):
     """One line. `time` is when it came, in UTC, to 10 ms; None if not on record. `cut`: longer than shown;
     `partial`: not ended yet, and its cursor is its end."""
 
@@ -84,8 +83,11 @@ class LogReader:
     """Reads one log. Keeps the file it last followed open, so that nothing is lost when it is rotated or deleted;
     `close` it, or use it as a context manager. For one thread at a time."""
 
-    def __init__(self, log_path: str | Path, runs: Sequence[Run] = ()) -> None:
+    def __init__(
+        self, log_path: str | Path, runs: Sequence[Run] = (), mask: Callable[[str], str] | None = None
+    ) -> None:
         self.log_path = os.fspath(log_path)
+        self._mask = mask  # hides secrets in the text of lines
         self.files = LogSet(self.log_path)
         self._following: LogFile | None = None
         self.set_runs(runs)
@@ -106,6 +108,9 @@ class LogReader:
         ordered = sorted(runs, key=lambda run: run[1])
         self._run_ids = [run[0] for run in ordered]
         self._run_starts = [_ns(run[1]) for run in ordered]
+        self._known_ns: int | None = -1
+        self._known_time: datetime | None = None
+        self._known_run: str | None = None
 
     # -- backwards ------------------------------------------------------------------------------------------------
 
@@ -134,7 +139,7 @@ class LogReader:
                     if piece.stop == end and piece.cut and after is not None and newest:
                         after = str(Cursor(file.birth, end))  # not the rest of a line that was cut
                     if piece.partial and not newest:  # its writer cut it there: it is as long as it gets
-                        piece = replace(piece, partial=False)
+                        piece = piece._replace(partial=False)
                     ns = file.times.at(piece.start)
                     if wanted.is_past(ns):
                         return Page(lines[::-1], None, after)
@@ -180,14 +185,20 @@ class LogReader:
 
     def _line(self, file: LogFile, piece: Piece, ns: int | None) -> Line:
         # A piece that is not ended is named by its end: what is added to it later comes "after" that.
-        name = Cursor(file.birth, piece.stop, exact=True) if piece.partial else Cursor(file.birth, piece.start)
+        name = f"{file.birth}-{piece.stop}~" if piece.partial else f"{file.birth}-{piece.start}"
         text = piece.text + CUT_MARK if piece.cut else piece.text
+        if ns != self._known_ns:  # the lines of one chunk have one time
+            self._known_ns = ns
+            self._known_time, self._known_run = self._when(ns)
+        if self._mask is not None:
+            text = self._mask(text)
+        return Line(self._known_time, text, self._known_run, name, piece.cut, piece.partial)
+
+    def _when(self, ns: int | None) -> tuple[datetime | None, str | None]:
         if ns is None:
-            return Line(None, text, None, str(name), piece.cut, piece.partial)
+            return None, None
         index = bisect_right(self._run_starts, ns) - 1
-        run_id = self._run_ids[index] if index >= 0 else None
-        moment = datetime.fromtimestamp(ns // 1000 / 1e6, UTC)
-        return Line(moment, text, run_id, str(name), piece.cut, piece.partial)
+        return datetime.fromtimestamp(ns // 1000 / 1e6, UTC), self._run_ids[index] if index >= 0 else None
 
     # -- forwards -------------------------------------------------------------------------------------------------
 
@@ -233,7 +244,7 @@ class LogReader:
             if file.size() > size:  # written between our look at the size and the rotation
                 continue
             if position < size and not skipping:
-                rest = replace(unfinished(file, position, size), partial=False)
+                rest = unfinished(file, position, size)._replace(partial=False)
                 lines.append(self._line(file, rest, file.times.at(position)))
             position = size
             newer, there = self.files.newer(file)

@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stratpanel.process import logfiles
-from stratpanel.supervisor import logfollow
+from stratpanel.supervisor import logfollow, logs
 from stratpanel.supervisor.logfollow import LogFollower, LogFollows
 from stratpanel.supervisor.logs import LogReader
 from stratpanel.supervisor.logwatch import LogWatch
@@ -50,8 +50,15 @@ async def read_lines(follower: LogFollower, count: int) -> list[str]:
     return found
 
 
+@pytest.fixture
+def held_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However slow the machine: an unfinished line stays held back, for an hour instead of a second."""
+    monkeypatch.setattr(logs, "HOLD_PARTIAL_S", 3600.0)
+
+
 @settings(max_examples=150, deadline=None)
 @given(data=st.data())
+@pytest.mark.usefixtures("held_back")
 def test_every_line_comes_once_however_writing_rotating_and_reading_interleave(
     data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
@@ -123,14 +130,15 @@ def test_a_reader_overtaken_by_retention_is_told_and_gets_all_that_is_left_once(
         assert LogReader(log).read_after(after) == ([], after, False)
 
 
-def test_an_unfinished_line_is_held_back_a_second_and_its_rest_comes_after_it(tmp_path: Path) -> None:
+@pytest.mark.usefixtures("held_back")
+def test_an_unfinished_line_is_held_back_and_its_rest_comes_after_it(tmp_path: Path) -> None:
     log = tmp_path / "ema.log"
     with piped(log) as pipe, LogReader(log) as reader:
         pipe.say(b"done\nprompt> ")
         lines, cursor, _ = follow_all(reader, None)
         assert [(line.text, line.partial) for line in lines] == [("done", False)]
-        second_ago = time.time() - 1.1
-        os.utime(log, (second_ago, second_ago))
+        hour_ago = time.time() - 3601
+        os.utime(log, (hour_ago, hour_ago))
         lines, cursor, _ = follow_all(reader, cursor)
         assert [(line.text, line.partial) for line in lines] == [("prompt> ", True)]
         assert follow_all(reader, cursor)[0] == []
@@ -266,12 +274,11 @@ async def test_a_cleared_and_a_deleted_log_go_on_after_a_reset(follows: LogFollo
 async def test_an_unfinished_line_comes_by_itself(follows: LogFollows, tmp_path: Path) -> None:
     log = tmp_path / "ema.log"
     with piped(log) as pipe:
+        started = time.time()
         pipe.say(b"prompt> ")
         follower = follows.follow(str(log))
-        assert await follower.read(0.2) is None
-        started = time.monotonic()
         assert await read_lines(follower, 1) == ["prompt> "]
-        assert time.monotonic() - started < 5
+        assert 0.99 < time.time() - started < 10
 
 
 async def test_three_hundred_followers_share_what_is_read(
@@ -343,24 +350,26 @@ async def test_it_leaves_no_descriptor_open(tmp_path: Path) -> None:
     assert len(os.listdir("/proc/self/fd")) == before
 
 
-async def test_a_line_is_there_within_twenty_milliseconds(tmp_path: Path) -> None:
+async def test_no_looking_is_needed_where_the_kernel_tells(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(logfollow, "POLL_EVERY_S", 3600.0)
     follows = LogFollows()
     if follows._watch.fd < 0:
         pytest.skip("no inotify here")
     log = tmp_path / "ema.log"
-    took = []
-    with piped(log) as pipe:
+    with piped(log, max_bytes=500) as pipe:
         follower = follows.follow(str(log))
-        for number in range(100):
+        for number in range(50):
             waiting = asyncio.create_task(read_lines(follower, 1))
-            await asyncio.sleep(0.01)
-            started = time.perf_counter()
+            await wait_until_waiting(follows)
             pipe.say(numbered_lines(number, 1))
-            await waiting
-            took.append(time.perf_counter() - started)
+            assert await waiting == [numbered_lines(number, 1).decode().rstrip()]
     follows.close()
-    # The median: a test machine may do other things, too. The benchmark has the p99.
-    assert sorted(took)[50] < 0.020
+
+
+async def wait_until_waiting(follows: LogFollows) -> None:
+    """Until a follower has found nothing new."""
+    while not any(source._waiting for source in follows._sources.values()):
+        await asyncio.sleep(0)
 
 
 def test_the_watch_says_so_when_it_cannot_watch(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stratpanel.process import logfiles
-from stratpanel.supervisor import logblocks
+from stratpanel.supervisor import logblocks, logs
 from stratpanel.supervisor.logs import CUT_MARK, Line, LogReader, plain_text
 from tests.logs.support import content, files, follow_all, numbered_lines, page_all, piped
 from tests.logs.test_logpump import Clock, clock  # noqa: F401  (a fixture)
@@ -26,6 +26,12 @@ BYTES = [b"buy", b"SELL", b" ", b"\n", b"\n", b"\r\n", b"\r", b"\x1b[31m", b"\x1
 NOT_ASCII = ["€".encode(), "straße".encode(), "İĞ".encode(), b"\xff", b"\xe2\x82", b"\xac"]
 words = st.sampled_from(BYTES + NOT_ASCII)
 texts = st.lists(words, max_size=40).map(b"".join)
+
+
+@pytest.fixture(autouse=True)
+def never_a_second_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However slow the machine: an unfinished line stays held back."""
+    monkeypatch.setattr(logs, "HOLD_PARTIAL_S", 3600.0)
 
 
 @pytest.fixture(params=["small blocks", "real blocks"])
