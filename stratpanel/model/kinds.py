@@ -260,6 +260,11 @@ class Texts(param.List):
         self.unique = unique
         super().__init__(default=default, **{"item_type": str, **others})
 
+    def _validate(self, val: Any) -> None:
+        super()._validate(val)
+        if val is not None:
+            self.from_json(val)
+
     def from_json(self, raw: Any) -> list[str]:
         """Return the list; ValueError names the first bad item."""
         if not isinstance(raw, list):
@@ -291,6 +296,11 @@ class Variables(param.Dict):
 
     __slots__: list[str] = []
     NAME = r"(?!STRATPANEL_)[A-Za-z_][A-Za-z0-9_]{0,199}"
+
+    def _validate(self, val: Any) -> None:
+        super()._validate(val)
+        if val is not None:
+            self.from_json(val)
 
     def from_json(self, raw: Any) -> dict[str, str]:
         """Return the variables."""
@@ -325,6 +335,11 @@ class JsonObject(param.Dict):
 
     __slots__: list[str] = []
 
+    def _validate(self, val: Any) -> None:
+        super()._validate(val)
+        if val is not None:
+            self.from_json(val)
+
     def from_json(self, raw: Any) -> dict[str, Any]:
         """Return a copy that shares nothing with `raw`."""
         if not isinstance(raw, dict):
@@ -347,6 +362,11 @@ class IdOrCommand(param.Parameter):
     """Another strategy's id (text), or a command (list of texts)."""
 
     __slots__: list[str] = []
+
+    def _validate(self, val: Any) -> None:
+        super()._validate(val)
+        if val is not None:
+            self.from_json(val)
 
     def from_json(self, raw: Any) -> str | list[str]:
         """Return the id or the command."""

@@ -20,7 +20,7 @@ from stratpanel.model.schema import fields, is_config
 from stratpanel.model.strategy import Strategy, report
 from stratpanel.supervisor.registry_entry import RUNTIME, Entry, flat, is_openalgo, read_entry, write_entry
 from stratpanel.supervisor.registry_file import Content, Displaced, look, replace, stamp
-from stratpanel.supervisor.registry_merge import Document, Edit, merge, same
+from stratpanel.supervisor.registry_merge import Document, Edit, merge, same, same_wish
 from stratpanel.supervisor.registry_text import RegistryError, dotted, line_of, parse
 
 Saving = Generator[Callable[[], Content], Content, "MergeReport"]
@@ -251,10 +251,21 @@ class Registry:
             if id in self._removed:
                 continue
             if id in self._unwritten or id not in self._base:
-                ours[id] = write_entry(strategies[id], self._base.get(id, {}), self._known.get(id, {}))
+                ours[id] = self._entry(id, strategies[id])
             else:
                 ours[id] = self._base[id]
         return ours
+
+    def _entry(self, id: str, strategy: Strategy) -> Entry:
+        """One entry; RegistryError if the next load would refuse it, as values set past the rules between fields."""
+        base = self._base.get(id, {})
+        entry = write_entry(strategy, base, self._known.get(id, {}))
+        if not same_wish(base, entry):
+            try:
+                read_entry(id, entry)
+            except InvalidValue as error:
+                raise RegistryError(f"cannot write {self.name}: {id}.{error.message}; set it right") from None
+        return entry
 
     def _merged(self, ours: Document, result: MergeReport) -> tuple[Content, Document, dict[str, Strategy]]:
         """Merge what a person wrote; returns that, the merged document, the strategies whose entry is not just ours."""

@@ -48,7 +48,7 @@ def merge(base: Document, ours: Document, theirs: Document) -> tuple[Document, l
             merged[id] = fresh(entry)
             edits.append(Edit(id, "", None, entry))
         elif mine is None:
-            if old is not None and _same_wish(old, entry):
+            if old is not None and same_wish(old, entry):
                 continue  # we removed it, nobody touched it
             merged[id] = fresh(entry)
             edits.append(Edit(id, "", old, entry, conflict=True))
@@ -58,7 +58,7 @@ def merge(base: Document, ours: Document, theirs: Document) -> tuple[Document, l
         if id in theirs:
             continue
         if id in base:
-            edits.append(Edit(id, "", base[id], None, ours=mine, conflict=not _same_wish(base[id], mine)))
+            edits.append(Edit(id, "", base[id], None, ours=mine, conflict=not same_wish(base[id], mine)))
         else:
             merged[id] = fresh(mine)
     return merged, edits
@@ -104,7 +104,7 @@ def same(one: Any, other: Any) -> bool:
     return one is other or (isinstance(one, bool) == isinstance(other, bool) and bool(one == other))
 
 
-def _same_wish(one: Entry, other: Entry) -> bool:
+def same_wish(one: Entry, other: Entry) -> bool:
     """Equality of entries but for what we alone write."""
     return same(
         {key: value for key, value in one.items() if key not in RUNTIME},

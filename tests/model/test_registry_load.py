@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from stratpanel.model.strategy import Strategy
+from stratpanel.supervisor import registry as registry_module
 from stratpanel.supervisor.registry import Registry, RegistryError
 from stratpanel.supervisor.registry_text import line_of
 from tests.model.registries import SEED, loaded, registry_at, written
@@ -30,6 +31,12 @@ OPENALGO = """{
     "schedule_days": ["mon", "tue", "wed", "thu", "fri", "sat", "sun"], "manually_stopped": true, "user_id": null
   }
 }"""
+
+
+@pytest.fixture(autouse=True)
+def _no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fresh broken file is read again for 0.1 s; these tests write hundreds."""
+    monkeypatch.setattr(registry_module, "_HALF_WRITTEN_PAUSE_S", 0.0)
 
 
 def refusal(folder: Path, text: str | bytes) -> RegistryError:

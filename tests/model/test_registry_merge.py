@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 from stratpanel.model import schema
 from stratpanel.model.states import State
 from stratpanel.model.strategy import Strategy, report
-from stratpanel.model.values import Hold
+from stratpanel.model.values import Hold, Schedule
 from stratpanel.supervisor.registry import Registry
 from stratpanel.supervisor.registry_entry import RUNTIME
+from tests.model.configs import configs
 from tests.model.registries import SEED, edit, loaded, registry_at, written
 
 ID = "strategy_id"
@@ -236,6 +237,18 @@ def test_what_changes_in_memory_while_a_write_waits_for_the_disk_is_neither_lost
     assert written(registry)[ID]["grace_s"] == 9
 
 
+def test_what_the_next_load_would_refuse_is_not_written(tmp_path: Path) -> None:
+    registry, strategies = loaded(tmp_path)
+    before = registry.path.read_bytes()
+    strategies[ID].schedule = Schedule(enabled=True)
+    found = registry.save(strategies)
+    assert found.outcome == "failed"
+    assert "strategy_id.schedule_start: is empty, so nothing would ever start" in (found.problem or "")
+    assert registry.path.read_bytes() == before
+    strategies[ID].schedule = Schedule()
+    assert registry.save(strategies, only=()).outcome == "written"
+
+
 # ---------------------------------------------------------------- property
 
 OURS = {
@@ -267,6 +280,17 @@ rounds = st.lists(
 )
 
 
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(configs, min_size=1, max_size=3))
+def test_whatever_is_saved_is_what_the_next_load_reads(tmp_path: Path, versions: list[dict[str, Any]]) -> None:
+    registry = registry_at(tmp_path, SEED)
+    strategies = registry.load()
+    for config in versions:
+        schema.apply(strategies[ID], config)
+        assert registry.save(strategies).kept
+        assert Registry(registry.path).load()[ID].config() == strategies[ID].config()
+
+
 #: fields that mirror each other: a person's change of one changes the other with it
 MIRRORED = {"auto_restart", "restart.policy", "manually_stopped"}
 
@@ -293,7 +317,7 @@ def without_the_person(registry: Registry, folder: Path, ours: dict[str, Any]) -
     return leaves(written(shadow)[ID])
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(rounds)
 def test_no_edit_of_either_hand_is_lost(
     tmp_path: Path, rounds: list[tuple[dict[str, Any], dict[str, Any] | None]]

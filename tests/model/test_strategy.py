@@ -108,6 +108,17 @@ def test_equal_configurations_have_equal_etags_whatever_runs() -> None:
     assert one.etag() != other.etag()
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("args", ["a\0"]), ("env", {"STRATPANEL_X": "1"}), ("params", {"a": float("nan")}), ("before_start", "a/b")],
+)
+def test_python_is_bound_by_the_same_rules_as_json(name: str, value: object) -> None:
+    strategy = Strategy(id="ema")
+    with pytest.raises(ValueError):
+        setattr(strategy, name, value)
+    assert getattr(strategy, name) != value
+
+
 def test_naive_datetimes_are_refused_in_python_too() -> None:
     with pytest.raises(ValueError, match="time zone"):
         Hold(at=datetime(2026, 1, 1))  # noqa: DTZ001
