@@ -38,7 +38,9 @@ class Dashboard(pn.viewable.Viewer):
         super().__init__(**params)
         self.screen = screen
         self.overview = Overview(screen)
-        self.notices = Notices(bus=screen.bus, warning=warning, sizing_mode="stretch_width", margin=0)
+        self.notices = Notices(
+            bus=screen.bus, warning=warning, cell=height is not None, sizing_mode="stretch_width", margin=0
+        )
         self._shown: Any = None
         self._place = pn.Column(sizing_mode="stretch_both", margin=0, stylesheets=[FILL], visible=False)
         self._stage = pn.Column(self.overview, self._place, sizing_mode="stretch_both", margin=0, stylesheets=[FILL])

@@ -142,6 +142,7 @@ class Notices(Drawn):
     """Toasts and the line that says when supervisor or dashboard do not answer."""
 
     warning = param.String(doc="always shown, such as: no token is asked for")
+    cell = param.Boolean(default=False, doc="shown in a notebook's cell, which is run again where a page reconnects")
 
     _esm = script("notices")
     _stylesheets = styles("notices")

@@ -24,16 +24,29 @@ class _Shown:
     def __init__(self, view: Any, screen: Any) -> None:
         self.view = view
         self.screen = screen
+        self._refs: set[str] = set()
+
+    def render(self, include: Any, exclude: Any) -> Any:
+        """The view's MIME bundle; remembers what Panel keeps for it."""
+        import panel as pn
+
+        before = set(pn.state._views)
+        made = self.view._repr_mimebundle_(include, exclude)
+        self._refs = set(pn.state._views) - before
+        return made
 
     def close(self) -> None:
         """Leave the feeds and drop what Panel keeps of the view: its models, its comm and its entry in `state`."""
         import panel as pn
 
         self.screen.close()
-        for ref, (_view, root, _doc, _comm) in list(pn.state._views.items()):
-            if _view is self.view:
-                self.view._cleanup(root)
-                del pn.state._views[ref]
+        for ref in self._refs:
+            root_view, root, _doc, comm = pn.state._views.pop(ref, (None, None, None, None))
+            pn.state._handles.pop(ref, None)
+            if root_view is not None:
+                root_view._cleanup(root)
+            if comm is not None:
+                comm.close()
 
 
 def bundle(subject: Any, include: Any = None, exclude: Any = None) -> Any:
@@ -45,7 +58,7 @@ def bundle(subject: Any, include: Any = None, exclude: Any = None) -> Any:
     cell = _cell_of(kernel, subject)
     _close(cell)
     shown = _OPEN[cell] = _show(subject)
-    made = shown.view._repr_mimebundle_(include, exclude)
+    made = shown.render(include, exclude)
     if isinstance(made, tuple):
         made[0]["text/plain"] = repr(subject)
     elif made:

@@ -1,0 +1,171 @@
+"""A real JupyterLab over a real workspace, driven in Debian's chromium as a person drives it.
+
+One server and one browser for a module of tests; every request that would leave the machine is recorded.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import nbformat
+from nbformat.v4 import new_code_cell, new_notebook
+from playwright.sync_api import Locator, Page, sync_playwright
+
+from tests.support import wait_for
+from tests.workbench import Workbench
+
+CHROMIUM = "/usr/bin/chromium"
+FLAGS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+KERNEL = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+
+
+class Lab:
+    """One running JupyterLab; `notebook()` opens one in the browser."""
+
+    def __init__(self, bench: Workbench, url: str, token: str, page: Page) -> None:
+        self.bench = bench
+        self.url = url
+        self.token = token
+        self.page = page
+        self.outside: list[str] = []
+        self.errors: list[str] = []
+        page.on("request", self._note_request)
+        page.on("pageerror", lambda error: self.errors.append(str(error)))
+
+    def _note_request(self, request: object) -> None:
+        url = str(request.url)  # type: ignore[attr-defined]
+        if not url.startswith((self.url, self.url.replace("http", "ws", 1), "data:", "blob:")):
+            self.outside.append(url)
+
+    def notebook(self, name: str, *cells: str, tags: dict[int, list[str]] | None = None) -> Notebook:
+        """Write a notebook with these cells and open it."""
+        made = [new_code_cell(source, metadata={"tags": (tags or {}).get(n, [])}) for n, source in enumerate(cells)]
+        nbformat.write(new_notebook(cells=made, metadata=KERNEL), self.bench.folder / name)
+        self.page.goto(f"{self.url}/lab/tree/{name}?token={self.token}&reset")
+        self.page.wait_for_selector(".jp-Notebook .jp-Cell", timeout=60_000)
+        self.page.wait_for_selector("text=/Python 3.*Idle/", timeout=60_000)
+        return Notebook(self, name)
+
+    def sessions(self) -> list[dict[str, object]]:
+        """The server's running kernels' sessions."""
+        with urllib.request.urlopen(f"{self.url}/api/sessions?token={self.token}", timeout=10) as answer:
+            found: list[dict[str, object]] = json.load(answer)
+        return found
+
+
+class Notebook:
+    """The notebook in front; cells count from 0."""
+
+    def __init__(self, lab: Lab, name: str) -> None:
+        self.lab = lab
+        self.page = lab.page
+        self.name = name
+
+    def cell(self, n: int) -> Locator:
+        """One cell, its output included."""
+        return self.page.locator(".jp-Notebook .jp-Cell").nth(n)
+
+    def output(self, n: int) -> Locator:
+        """The output area of one cell."""
+        return self.cell(n).locator(".jp-Cell-outputArea")
+
+    def run(self, n: int, timeout: float = 60_000) -> str:
+        """Run one cell and wait until it has run; the text of its output."""
+        prompt = self.cell(n).locator(".jp-InputPrompt")
+        before = prompt.inner_text()
+        self.cell(n).locator(".jp-InputArea-editor").click()
+        self.page.keyboard.press("Control+Enter")
+        wait_for(
+            lambda: prompt.inner_text() not in (before, "[*]:", "[ ]:"), timeout / 1000, f"cell {n} has run", every=0.05
+        )
+        return self.output(n).inner_text() if self.output(n).count() else ""
+
+    def write(self, n: int, source: str) -> None:
+        """Replace a cell's source by typing it in."""
+        self.cell(n).locator(".jp-InputArea-editor").click()
+        self.page.keyboard.press("Control+a")
+        self.page.keyboard.insert_text(source)
+
+    def restart_kernel(self) -> None:
+        """Kernel, Restart Kernel…, Restart."""
+        self.page.click("#jp-MainMenu >> text=Kernel")
+        self.page.click("text=/^Restart Kernel…$/")
+        self.page.click(".jp-Dialog >> button:has-text('Restart')")
+        self.page.wait_for_selector("text=/Python 3.*Idle/", timeout=60_000)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextmanager
+def running_lab(folder: Path) -> Iterator[Lab]:
+    """A workspace, JupyterLab on it and a browser page; everything is ended afterwards."""
+    bench = Workbench.make(folder / "w")
+    port, token = _free_port(), secrets.token_hex(8)
+    command = [
+        sys.executable,
+        "-m",
+        "jupyter",
+        "lab",
+        "--no-browser",
+        "--allow-root",
+        f"--port={port}",
+        "--port-retries=0",
+    ]
+    command += [f"--IdentityProvider.token={token}", f"--ServerApp.root_dir={bench.folder}", "--LabApp.news_url="]
+    command += ["--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate"]
+    home = folder / "home"
+    home.mkdir()
+    environment = {**bench.environment, "HOME": str(home), "JUPYTER_PREFER_ENV_PATH": "1"}
+    url = f"http://127.0.0.1:{port}"
+    with (folder / "lab.log").open("wb") as log:
+        server = subprocess.Popen(
+            command, env=environment, cwd=bench.folder, stdout=log, stderr=log, start_new_session=True
+        )
+    try:
+        wait_for(lambda: _answers(f"{url}/api/status?token={token}"), 60, "JupyterLab answers", every=0.1)
+        with sync_playwright() as playwright:
+            browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+            page = browser.new_page(viewport={"width": 1440, "height": 1400})
+            page.set_default_timeout(20_000)
+            yield Lab(bench, url, token, page)
+            browser.close()
+    finally:
+        bench.close()
+        os.killpg(server.pid, signal.SIGTERM)
+        try:
+            server.wait(10)
+        except subprocess.TimeoutExpired:
+            os.killpg(server.pid, signal.SIGKILL)
+            server.wait(10)
+
+
+def _answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=2) as answer:
+            return bool(answer.status == 200)
+    except (urllib.error.URLError, OSError):  # not listening yet
+        return False

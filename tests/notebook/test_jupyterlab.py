@@ -1,0 +1,129 @@
+"""A quant in a real JupyterLab, offline: the dashboard in a cell, the launcher tile, restarts and re-runs."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+
+import pytest
+
+from tests.notebook.lab import Lab, Notebook, running_lab
+from tests.support import pid_alive, wait_for
+
+pytestmark = [pytest.mark.browser, pytest.mark.jupyter, pytest.mark.xdist_group("jupyter"), pytest.mark.timeout(300)]
+
+CONNECT = "import stratpanel as sp\nws = sp.connect()\nprint(ws.state)"
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    with running_lab(tmp_path_factory.mktemp("lab")) as lab:
+        yield lab
+
+
+def test_start_in_the_cell_and_see_the_log_move(lab: Lab) -> None:
+    notebook = lab.notebook("start.ipynb", CONNECT, 'ws["simple_ema"]', 'print(ws["simple_ema"].state)')
+    assert "live" in notebook.run(0)
+    notebook.run(1)
+    card = notebook.output(1)
+    card.get_by_role("button", name="Start", exact=True).click()
+    row = lab.bench.wait_state("simple_ema", "running")
+    card.get_by_text("AAPL close").first.wait_for()
+    first = card.get_by_text("AAPL close").count()
+    wait_for(lambda: card.get_by_text("AAPL close").count() > first, 10, "the log moves in the cell")
+    assert "running" in notebook.run(2)
+    assert lab.bench.leader_pid("simple_ema") == row["pid"]
+
+    card.get_by_role("button", name="Stop", exact=True).click()
+    confirm = lab.page.get_by_role("dialog").get_by_role("button", name="Stop")
+    if confirm.count():
+        confirm.first.click()
+    lab.bench.wait_state("simple_ema", "stopped")
+    assert not pid_alive(row["pid"])
+    assert lab.outside == []
+    assert lab.errors == []
+
+
+def test_the_workspace_in_a_cell_follows_what_others_do(lab: Lab) -> None:
+    notebook = lab.notebook("board.ipynb", CONNECT, "ws")
+    notebook.run(0)
+    notebook.run(1)
+    board = notebook.output(1)
+    board.get_by_text("simple_ema").first.wait_for()
+    lab.bench.cli("start", "simple_ema")
+    board.get_by_text("running", exact=True).first.wait_for(timeout=5_000)
+    lab.bench.cli("stop", "simple_ema")
+    board.get_by_text("stopped", exact=True).first.wait_for(timeout=5_000)
+    assert lab.outside == []
+
+
+def test_a_restarted_kernel_leaves_the_strategy_running_and_a_new_cell_in_control(lab: Lab) -> None:
+    notebook = lab.notebook(
+        "restart.ipynb", CONNECT, 'ws["simple_ema"].start()', 'ws["simple_ema"]', 'ws["simple_ema"].stop()'
+    )
+    for n in range(3):
+        notebook.run(n)
+    pid = lab.bench.wait_state("simple_ema", "running")["pid"]
+    supervisor = lab.bench.supervisor_pid()
+    stale = notebook.output(2)
+    notebook.restart_kernel()
+    stale.get_by_text("run the cell again").first.wait_for(timeout=30_000)
+    assert pid_alive(pid)
+    assert lab.bench.supervisor_pid() == supervisor
+    notebook.run(0)
+    notebook.run(3)
+    lab.bench.wait_state("simple_ema", "stopped")
+    assert not pid_alive(pid)
+
+
+COUNT = """
+import asyncio, gc, os, threading
+from stratpanel.notebook import display
+from stratpanel.dashboard.screen import Screen
+import panel as pn
+gc.collect()
+print(dict(
+    views=display.open_views(), panel_views=len(pn.state._views), threads=threading.active_count(),
+    tasks=len(asyncio.all_tasks()), descriptors=len(os.listdir('/proc/self/fd')),
+    screens=sum(isinstance(o, Screen) for o in gc.get_objects()),
+))
+"""
+
+
+def counted(notebook: Notebook, n: int) -> dict[str, int]:
+    """What the counting cell prints, once it is on the page."""
+    notebook.run(n)
+    text = wait_for(
+        lambda: "}" in notebook.output(n).inner_text() and notebook.output(n).inner_text(), 20, "the counts"
+    )
+    found: dict[str, int] = ast.literal_eval(text.strip())
+    return found
+
+
+def test_running_the_cell_again_and_again_piles_nothing_up(lab: Lab) -> None:
+    notebook = lab.notebook("again.ipynb", CONNECT, "ws", COUNT)
+    notebook.run(0)
+    notebook.run(1)
+    notebook.run(1)
+    before = counted(notebook, 2)
+    for _ in range(10):
+        notebook.run(1)
+    after = counted(notebook, 2)
+    assert after["views"] == before["views"] == 1
+    assert after["panel_views"] == before["panel_views"]
+    for what in ("threads", "tasks", "descriptors", "screens"):
+        assert after[what] <= before[what] + 1, (what, before, after)
+
+
+def test_the_launcher_tile_opens_the_dashboard_without_a_second_login(lab: Lab) -> None:
+    lab.page.goto(f"{lab.url}/lab?token={lab.token}&reset")
+    tile = lab.page.locator(".jp-LauncherCard:has-text('Strategies')")
+    tile.wait_for(timeout=60_000)
+    tile.click()
+    frame = lab.page.frame_locator("iframe[src*='stratpanel']")
+    frame.get_by_text("simple_ema").first.wait_for(timeout=60_000)
+    lab.bench.cli("start", "simple_ema")
+    frame.get_by_text("running", exact=True).first.wait_for(timeout=10_000)
+    lab.bench.cli("stop", "simple_ema")
+    frame.get_by_text("stopped", exact=True).first.wait_for(timeout=10_000)
+    assert lab.outside == []
