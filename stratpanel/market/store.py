@@ -143,7 +143,7 @@ def _ending(calendar: Calendar, now: datetime) -> list[Warning]:
         return [Warning(calendar.name, calendar.why_unknown(today), calendar.valid_through, True)]
     after = calendar.why_unknown(calendar.valid_through + timedelta(days=1))
     days = "today" if left == 0 else f"in {left} day{'s' if left != 1 else ''}"
-    return [Warning(calendar.name, f"{after} (that is {days})", calendar.valid_through, False)]
+    return [Warning(calendar.name, f"{days}: {after}", calendar.valid_through, False)]
 
 
 def _read_shipped_folder(folder: Path) -> dict[str, Table]:

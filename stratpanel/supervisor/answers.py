@@ -133,7 +133,7 @@ class Answers:
         rows = []
         for name in core.calendars.names():
             calendar = core.calendars.get(name)
-            through = calendar.valid_through
+            through = None if calendar.always_open else calendar.valid_through
             rows.append(
                 {
                     "name": calendar.name,
