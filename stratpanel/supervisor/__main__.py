@@ -124,6 +124,10 @@ async def serve(runtime: Runtime, settings: Settings, refused: Path) -> int:
     )
     core = Core(runtime, settings, history=history, secrets=secrets)
     told.append(core)
+    if history.damaged is not None:
+        core.happened("disk", None, "history", f"the history was damaged and set aside as {history.damaged.name}")
+    if history.problem is not None:
+        disk(history.problem)
 
     def hook_failed(event: dict[str, object]) -> None:
         loop.call_soon_threadsafe(report_hook, core, event)

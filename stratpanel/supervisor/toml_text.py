@@ -77,7 +77,8 @@ class TomlFile:
     def __init__(self, path: Path, text: str) -> None:
         self.path = path
         self.text = text
-        self.problems: dict[str, str] = {}
+        self.problems: dict[str, str] = {}  # field → sentence with its line
+        self._sentences: list[str] = []  # the same with file and field, for one message
         self.warnings: list[str] = []
         try:
             self.data: dict[str, object] = tomllib.loads(text)
@@ -106,7 +107,9 @@ class TomlFile:
 
     def complain(self, *field: str, says: str) -> None:
         """Note that `field` is wrong; `says` is the sentence after the place."""
-        self.problems[".".join(field)] = f"{self.where(*field)}: {says}"
+        line = line_of(self.text, field)
+        self.problems[".".join(field)] = f"{says} (line {line})" if line else says
+        self._sentences.append(f"{self.where(*field)}: {says}")
 
     def warn(self, *field: str, says: str) -> None:
         """Note something that is odd but usable."""
@@ -126,7 +129,7 @@ class TomlFile:
     def raise_problems(self, code: str) -> None:
         """Raise one InvalidValue with all complaints, if there are any."""
         if self.problems:
-            raise InvalidValue("; ".join(self.problems.values()), code=code, fields=self.problems)
+            raise InvalidValue("; ".join(self._sentences), code=code, fields=self.problems)
 
 
 class Table:
