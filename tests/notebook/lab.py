@@ -92,11 +92,11 @@ class Notebook:
     def run(self, n: int, timeout: float = 60_000) -> str:
         """Run one cell and wait until it has run; the text of its output."""
         prompt = self.cell(n).locator(".jp-InputPrompt")
-        before = prompt.inner_text()
+        prompt.evaluate("element => { element.textContent = '?' }")  # after a restart the numbers begin anew
         self.cell(n).locator(".jp-InputArea-editor").click()
         self.page.keyboard.press("Control+Enter")
         wait_for(
-            lambda: prompt.inner_text() not in (before, "[*]:", "[ ]:"), timeout / 1000, f"cell {n} has run", every=0.05
+            lambda: prompt.inner_text() not in ("?", "[*]:", "[ ]:"), timeout / 1000, f"cell {n} has run", every=0.05
         )
         return self.output(n).inner_text() if self.output(n).count() else ""
 

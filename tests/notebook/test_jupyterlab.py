@@ -111,8 +111,8 @@ def test_running_the_cell_again_and_again_piles_nothing_up(lab: Lab) -> None:
     after = counted(notebook, 2)
     assert after["views"] == before["views"] == 1
     assert after["panel_views"] == before["panel_views"]
-    for what in ("threads", "tasks", "descriptors", "screens"):
-        assert after[what] <= before[what] + 1, (what, before, after)
+    for what, slack in (("threads", 1), ("tasks", 1), ("screens", 1), ("descriptors", 4)):  # ten views would be ten
+        assert after[what] <= before[what] + slack, (what, before, after)
 
 
 def test_the_launcher_tile_opens_the_dashboard_without_a_second_login(lab: Lab) -> None:
