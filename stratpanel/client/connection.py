@@ -9,16 +9,29 @@ from __future__ import annotations
 import http.client
 import json
 import os
-import socket
-import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote, urlencode, urlsplit
 
 from stratpanel import PROTOCOL, __version__
+from stratpanel.client.eventstream import EventStream, ServerEvent
 from stratpanel.model import errors
 from stratpanel.model.errors import Conflict, NotFound, StratpanelError
+
+__all__ = [
+    "Answer",
+    "Api",
+    "EventStream",
+    "Interrupted",
+    "NoSupervisor",
+    "ServerEvent",
+    "error_of",
+    "find_workspace",
+    "read_connection",
+    "runtime_of",
+    "strategy_path",
+]
 
 if TYPE_CHECKING:
     from stratpanel.process.paths import Runtime
@@ -27,7 +40,6 @@ TIMEOUT_S = 30.0
 ACTION_TIMEOUT_S = 900.0  # a stop lasts as long as its grace
 STREAM_TIMEOUT_S = 40.0  # streams send a comment every 15 s
 START_S = 20.0
-LONGEST_FRAME = 256 * 1024 * 1024
 
 
 class NoSupervisor(StratpanelError):
@@ -49,14 +61,6 @@ class Answer(NamedTuple):
 
     status: int
     headers: dict[str, str]
-    data: Any
-
-
-class ServerEvent(NamedTuple):
-    """One server-sent event; data is decoded JSON."""
-
-    event: str
-    id: str
     data: Any
 
 
@@ -332,64 +336,6 @@ class Api:
         from stratpanel.client.starting import start_supervisor
 
         start_supervisor(self, timeout)
-
-
-class EventStream:
-    """Server-sent events of an open response, parsed; iterate in one thread, `close` from any."""
-
-    def __init__(self, connection: http.client.HTTPConnection, response: http.client.HTTPResponse) -> None:
-        self._connection = connection
-        self._response = response
-        self._socket = connection.sock
-        self.heard = time.monotonic()
-        """When the last byte came (monotonic seconds), comments included."""
-
-    def __iter__(self) -> Iterator[ServerEvent]:
-        """Yield events until the stream ends; an end by the other side just ends the iteration."""
-        pending = b""
-        try:
-            while True:
-                data = self._response.read1(1 << 18)
-                if not data:
-                    return
-                self.heard = time.monotonic()
-                *frames, pending = (pending + data).split(b"\n\n") if b"\n\n" in data or pending else [data]
-                for part in frames:
-                    event = _parsed(part)
-                    if event is not None:
-                        yield event
-                if len(pending) > LONGEST_FRAME:
-                    return
-        except (OSError, http.client.HTTPException, ValueError, AttributeError):
-            return  # cut off, timed out, or closed by another thread: for a stream each is its end
-        finally:
-            self.close()
-
-    def close(self) -> None:
-        """End the iteration soon, also while it waits in another thread."""
-        try:
-            if self._socket is not None:
-                self._socket.shutdown(socket.SHUT_RDWR)
-        except OSError:
-            pass  # it is closed already
-        self._connection.close()
-
-
-def _parsed(frame: bytes) -> ServerEvent | None:
-    """One frame as event; None for comments and for fields we do not use."""
-    event, id, data = "message", "", []
-    for line in frame.split(b"\n"):
-        name, _, value = line.partition(b":")
-        value = value.removeprefix(b" ")
-        if name == b"data":
-            data.append(value)
-        elif name == b"event":
-            event = value.decode()
-        elif name == b"id":
-            id = value.decode()
-    if not data:
-        return None
-    return ServerEvent(event, id, json.loads(b"\n".join(data)))
 
 
 def _answer(response: http.client.HTTPResponse) -> Answer:

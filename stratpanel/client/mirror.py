@@ -16,10 +16,14 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from stratpanel.client.connection import Api
 from stratpanel.client.reading import Link, Message, Reader
+
+if TYPE_CHECKING:
+    from stratpanel.client.models import Models
+    from stratpanel.model.strategy import Strategy
 
 log = logging.getLogger("stratpanel.client")
 
@@ -55,6 +59,7 @@ class Mirror:
         self._inbox: deque[Message] = deque()
         self._scheduled = False
         self._applying = False
+        self._models: Models | None = None
         self._lock = threading.Lock()
         self._applied = threading.Condition()
         self._link = Link.CONNECTING
@@ -96,6 +101,16 @@ class Mirror:
         self.catch_up()
         return self.rows.get(id)
 
+    def model(self, id: str) -> Strategy:
+        """The strategy as a Param object whose reported values follow the supervisor. Raises KeyError."""
+        self.catch_up()
+        if self._models is None:
+            from stratpanel.client.models import Models
+
+            self._models = Models()
+        with self._applied:
+            return self._models.of(id, self.rows[id])
+
     def uptime_s(self, id: str) -> float | None:
         """Seconds since the strategy's leader started; None unless one is alive."""
         row = self.rows.get(id)
@@ -133,6 +148,8 @@ class Mirror:
 
     def _wait(self, done: Callable[[], bool], timeout: float) -> bool:
         """Wait for the applier; on the owner's own thread apply what comes in meanwhile, since nobody else would."""
+        if self._reader.is_current_thread or (self._applying and self._owns()):
+            return done()  # asked by a watcher: the applier itself cannot wait for what it is to apply next
         deadline = time.monotonic() + timeout
         with self._applied:
             while not done():
@@ -203,6 +220,8 @@ class Mirror:
                         supervisor = True
                     else:
                         supervisor |= self._apply(message.kind, message.data, ids)
+                if self._models is not None:
+                    self._models.follow(ids, self.rows)
                 self._applied.notify_all()
             if ids or supervisor or ticked:
                 self._tell(ids, supervisor)

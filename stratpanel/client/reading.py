@@ -69,6 +69,11 @@ class Reader:
         return self._closing.is_set()
 
     @property
+    def is_current_thread(self) -> bool:
+        """True when called by the reader's own thread."""
+        return self._thread is threading.current_thread()
+
+    @property
     def age_s(self) -> float:
         """Seconds since the last byte."""
         stream = self._stream

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from stratpanel.client.connect import Workspace
+    from stratpanel.model.strategy import Strategy as Model
 
 LOG_LINES = 1000
 
@@ -105,6 +106,12 @@ class Strategy:
         """Seconds since the leader started; None unless it is alive."""
         self._workspace.mirror.catch_up()
         return self._workspace.mirror.uptime_s(self.id)
+
+    @property
+    def model(self) -> Model:
+        """The Param object that follows it, to bind to: `pn.bind(view, ws["ema"].model.param.state)`."""
+        self._row  # noqa: B018 - raises NotFound for one that is gone
+        return self._workspace.mirror.model(self.id)
 
     def _figure(self, place: int) -> float | None:
         alive = self._row["pid"] is not None
@@ -211,7 +218,8 @@ class Strategy:
         columns = {name: data[name] for name in ("cpu_percent", "memory_mb", "threads", "open_files")}
         zone = datetime.now().astimezone().tzinfo
         index = pd.to_datetime(data["t"], unit="s", utc=True).tz_convert(zone)
-        return pd.DataFrame(columns, index=index.rename("time"), dtype="float64")
+        frame = pd.DataFrame(columns, index=index.rename("time"), dtype="float64")
+        return frame.loc[frame.first_valid_index() :] if len(frame) else frame
 
     def versions(self) -> pd.DataFrame:
         """Deployed versions, newest first."""

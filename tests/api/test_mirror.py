@@ -130,6 +130,49 @@ def test_a_skipped_number_is_mended_by_a_new_snapshot(served: Served, mirror: Mi
     assert mirror.rows["rsi"]["state"] == "running"
 
 
+def test_a_param_object_follows_its_strategy(served: Served, mirror: Mirror) -> None:
+    model = mirror.model("ema")
+    assert mirror.model("ema") is model
+    assert (model.id, model.state, model.why) == ("ema", "stopped", "never started")
+    heard: list[dict[str, Any]] = []
+    model.param.watch(
+        lambda *events: heard.append({event.name: event.new for event in events}), ["state", "pid", "why"]
+    )
+    served.on_loop(served.core.change, "ema", state="running", pid=7, next_stop="2026-11-20T15:15:00+05:30")
+    wait_for(lambda: heard)
+    assert heard == [{"state": "running", "pid": 7}], "one update for all that changed"
+    assert model.next_stop is not None
+    assert model.next_stop.isoformat() == "2026-11-20T15:15:00+05:30"
+    with pytest.raises(TypeError):
+        model.state = "stopped"  # what is reported is not for others to set
+    detail = {"kind": "stopped", "by": "asha", "at": "2026-11-20T15:15:00+05:30", "why": "", "until": None}
+    served.on_loop(served.core.change, "ema", hold="stopped", hold_detail=detail)
+    wait_for(lambda: model.hold.kind == "stopped")
+    assert model.hold.by == "asha"
+    with pytest.raises(KeyError):
+        mirror.model("nobody")
+
+
+def test_a_watcher_may_act_without_waiting_for_itself(served: Served) -> None:
+    mirror = Mirror(Api(served.workspace))
+    assert mirror.wait_ready()
+    workspace = Workspace(Api(served.workspace), mirror)
+    took: list[float] = []
+
+    def act(ids: set[str], supervisor: bool) -> None:
+        if ids == {"ema"} and not took:
+            began = time.monotonic()
+            workspace["rsi"].start()
+            took.append(time.monotonic() - began)
+
+    mirror.subscribe(act)
+    served.on_loop(served.core.change, "ema", state="running")
+    wait_for(lambda: took)
+    assert took[0] < 2.5
+    wait_for(lambda: mirror.rows["rsi"]["state"] == "running")
+    workspace.close()
+
+
 # -- restarts and silence
 
 
