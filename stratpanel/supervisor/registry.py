@@ -98,8 +98,11 @@ class Registry:
         return strategies
 
     def changed_on_disk(self) -> bool:
-        """True if the file is not the one last read or written, judged by inode, size and time: cheap, for a poll."""
-        return stamp(self.path) != self._stamp
+        """True if a save has something to do: the file is not the one last read or written, or a write failed.
+
+        Judged by inode, size and time, so cheap enough for a poll.
+        """
+        return stamp(self.path) != self._stamp or bool(self._unwritten and not self._suspended)
 
     def claimed_pids(self) -> dict[str, int]:
         """PIDs that the file says run, by id: hearsay, to be named as a warning and never signalled."""

@@ -119,7 +119,7 @@ def read_entry(id: str, entry: object) -> Strategy:
 def _to_config(entry: Entry) -> Entry:
     """The API's nested shape of an entry, not yet validated."""
     config = {name: entry[name] for name in _SAME if name in entry}
-    if isinstance(config.get("user_id"), int):
+    if type(config.get("user_id")) is int:  # a number in some products
         config["user_id"] = str(config["user_id"])
     for name in ("user_id", "name", "notes"):  # null as good as empty: other products write it
         if name in config and config[name] is None:
@@ -269,12 +269,14 @@ DEFAULTS: Entry = flat(Strategy(id="x", name="").config())
 def write_entry(strategy: Strategy, raw: Entry, known: Entry) -> Entry:
     """Return `raw` with what the strategy now says; `known` is what `raw` said when it was read, as `flat()` gives it.
 
-    A field whose meaning did not change stays as the person wrote it; a field at its default that was not there stays
-    away, but for those of the seed.
+    A field whose meaning did not change stays as the person wrote it; in a new entry, fields at their defaults are left
+    out, but for those of the seed.
     """
     ours = flat(strategy.config())
     always = set(SEED) | ({"timezone"} if not OPENALGO.isdisjoint(raw) else set())
     entry = _overlay(raw, known, ours, DEFAULTS, always)
+    if not raw:
+        entry = dict.fromkeys(SEED) | entry  # the seed's order
     _write_policy(entry, raw, ours)
     hold = strategy.hold
     entry["manually_stopped"] = hold.kind == "stopped"
@@ -308,11 +310,8 @@ def _overlay(raw: Entry, known: Entry, ours: Entry, defaults: Entry, always: set
             )
             if merged or name in raw:
                 entry[name] = merged
-        elif name in raw or name in always or value != default:
+        elif name in raw or name in always or name in known or value != default:
             entry[name] = fresh(value)
-    seed_first = [name for name in SEED if name in entry or name in always]
-    if not raw:
-        entry = {name: entry.get(name) for name in seed_first} | entry
     return entry
 
 

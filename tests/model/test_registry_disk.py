@@ -65,6 +65,7 @@ def test_a_disk_that_refuses_loses_nothing_and_is_tried_again(
         assert found.outcome == "failed"
         assert said in (found.problem or "")
         assert registry.problem == found.problem
+        assert registry.changed_on_disk(), "so that whoever polls tries again"
         with pytest.raises(RegistryError, match=r"cannot write strategies/strategy_configs\.json"):
             found.require()
     assert registry.path.read_bytes() == before
@@ -72,6 +73,7 @@ def test_a_disk_that_refuses_loses_nothing_and_is_tried_again(
     assert strategies[ID].grace_s == 9
     assert registry.save(strategies, only=()).outcome == "written", "the next save makes up for it"
     assert registry.problem is None
+    assert not registry.changed_on_disk()
     assert written(registry)[ID]["grace_s"] == 9
 
 

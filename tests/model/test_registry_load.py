@@ -11,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from stratpanel.model import schema
 from stratpanel.model.strategy import Strategy
 from stratpanel.supervisor import registry as registry_module
 from stratpanel.supervisor.registry import Registry, RegistryError
@@ -139,6 +140,17 @@ def test_openalgo_s_own_fields_survive_and_the_file_is_ours_after_the_first_writ
     again = Registry(registry.path)
     again.load()
     assert not again.foreign
+
+
+def test_what_is_set_over_openalgo_s_fields_stays_set(tmp_path: Path) -> None:
+    registry = registry_at(tmp_path, OPENALGO)
+    strategies = registry.load()
+    schema.patch(strategies["btc"], {"schedule": {"calendar": None, "timezone": None}})
+    schema.patch(strategies["ema_20250101093000"], {"schedule": {"calendar": "NSE"}})
+    registry.save(strategies)
+    again = Registry(registry.path).load()
+    assert (again["btc"].schedule.calendar, again["btc"].schedule.timezone) == (None, None)
+    assert again["ema_20250101093000"].schedule.calendar == "NSE"
 
 
 # ---------------------------------------------------------------- refusals
