@@ -236,7 +236,7 @@ class Apprise:
 def fake_apprise(tmp_path: Path) -> dict[str, str]:
     (tmp_path / "fakes").mkdir()
     (tmp_path / "fakes" / "apprise.py").write_text(FAKE_APPRISE)
-    return {"PYTHONPATH": str(tmp_path / "fakes")}
+    return {"PYTHONPATH": os.pathsep.join([str(tmp_path / "fakes"), *sys.path])}
 
 
 def test_addresses_get_a_sentence(

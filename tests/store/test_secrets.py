@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -158,7 +159,7 @@ class Keyring(keyring.backend.KeyringBackend):
 @pytest.fixture
 def key_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "fake_store.py").write_text(FAKE_KEYRING)
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), *sys.path]))
     monkeypatch.setenv("PYTHON_KEYRING_BACKEND", "fake_store.Keyring")
 
 
@@ -185,7 +186,7 @@ def test_a_locked_key_store_does_not_hang_a_start(path: Path, key_store: None, m
 
 def test_a_missing_keyring_package_is_said(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "keyring.py").write_text("raise ImportError")
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), *sys.path]))
     path.write_text('[live]\nKEY = "keyring:broker/live"\n')
     with pytest.raises(Conflict, match=r"pip install 'stratpanel\[keyring\]'"):
         Secrets(path).for_run("live", "ema")

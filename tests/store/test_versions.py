@@ -146,7 +146,7 @@ DAMAGE = {
     "a module that shadows": lambda folder: (folder / "json.py").write_text("raise SystemExit\n"),
     "a package that shadows": lambda folder: ((folder / "json").mkdir(), (folder / "json/__init__.py").write_text("")),
     "a manifest that agrees": lambda folder: forge(folder),
-    "no manifest": lambda folder: folder.with_name(f"{folder.name}.json").write_text("{"),
+    "no manifest": lambda folder: rewrite(folder.with_name(f"{folder.name}.json"), "{"),
 }
 
 

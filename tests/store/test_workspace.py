@@ -166,7 +166,7 @@ def test_a_really_read_only_mount_is_refused_with_its_reason(tmp_path: Path) -> 
         "import pathlib, sys; from stratpanel.supervisor.workspace import check_workspace; "
         "check_workspace(pathlib.Path(sys.argv[1]))"
     )
-    program = 'mount -t tmpfs none "$1" && mount -o remount,ro "$1" && exec "$2" -c "$3" "$1"'
+    program = 'mount -t tmpfs -o ro none "$1" && exec "$2" -c "$3" "$1"'
     allowed = subprocess.run(["unshare", "-rm", "true"], capture_output=True, check=False).returncode == 0
     if not allowed:
         pytest.skip("this machine allows no mount namespaces")
