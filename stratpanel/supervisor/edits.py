@@ -63,6 +63,9 @@ class Edits:
         given = Path(path).expanduser()
         for place in (given if given.is_absolute() else self._core.workspace / given, scripts / given):
             if place.exists():
+                if not place.is_dir() and place.suffix != ".py":
+                    what = "is no .py file; a strategy is one, or a folder with a main.py"
+                    raise InvalidValue(f"{place} {what}", code="NO_SCRIPT", fields={"path": what})
                 inside = place.resolve().is_relative_to(scripts.resolve())
                 return place if inside else uploads.place_copy(scripts, place)
         raise NotFound(f"{path} does not exist, seen from {self._core.workspace}", code="SCRIPT_MISSING")

@@ -105,6 +105,17 @@ def test_a_script_with_a_syntax_error_says_where(real: RealSupervisor) -> None:
     assert "line 1" in failed.value.message
 
 
+@pytest.mark.parametrize("path", ["/", "/proc", "/etc/passwd", "../../../etc/passwd", ".", "strategies", "/dev/zero"])
+def test_what_is_no_script_is_not_added(real: RealSupervisor, path: str) -> None:
+    began = time.monotonic()
+    with pytest.raises(errors.StratpanelError) as refused:
+        real.api.post("/api/strategies", {"id": "odd", "path": path})
+    assert refused.value.status in (404, 409, 413, 422), refused.value.message
+    assert time.monotonic() - began < 10
+    assert not (real.workspace / "strategies" / "scripts" / "odd").exists()
+    assert not (real.workspace / "strategies" / "scripts" / "odd.py").exists()
+
+
 def test_delete_of_a_running_one_is_refused(real: RealSupervisor, ws: Workspace) -> None:
     ws["tick"].start()
     with pytest.raises(errors.Conflict) as refused:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("stratpanel.api")
 
 JSON_LIMIT = 1024 * 1024
+UPLOADS_AT_ONCE = 2  # each holds its body in memory
 METHODS = ("GET", "POST", "PATCH", "PUT", "DELETE")
 ERRORS_BY_STATUS = {400: "MALFORMED", 404: "NOT_FOUND", 405: "METHOD_NOT_ALLOWED"}
 
@@ -43,6 +44,7 @@ class Site:
     mirror: MirrorFeed
     events: EventFeed
     logs: LogFeeds
+    uploads: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(UPLOADS_AT_ONCE))
     streams: set[Outbox] = field(default_factory=set)
     """Open streams, to be closed with the server."""
     requests: dict[int, int] = field(default_factory=dict)

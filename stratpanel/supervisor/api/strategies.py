@@ -20,7 +20,6 @@ from stratpanel.supervisor.api.route import JSON_LIMIT, Route
 
 UPLOAD_LIMIT: Final = 16 * 1024 * 1024
 MULTIPART_MARGIN: Final = 64 * 1024
-UPLOADS_AT_ONCE: Final = 2  # each holds its body in memory
 
 
 def no_strategy(id: str) -> NotFound:
@@ -54,8 +53,6 @@ class StrategyRoute(Route):
 class StrategyList(Route):
     """GET, POST /api/strategies"""
 
-    uploads: ClassVar[asyncio.Semaphore] = asyncio.Semaphore(UPLOADS_AT_ONCE)
-
     async def check(self) -> None:
         """A multipart body may be large, but only a few at a time."""
         self._uploading = False
@@ -64,7 +61,7 @@ class StrategyList(Route):
             self.body_limit = UPLOAD_LIMIT + MULTIPART_MARGIN
         await super().check()
         if self.body_limit > JSON_LIMIT:
-            await self.uploads.acquire()
+            await self.site.uploads.acquire()
             self._uploading = True
 
     def on_finish(self) -> None:
@@ -80,7 +77,7 @@ class StrategyList(Route):
     def _release(self) -> None:
         if getattr(self, "_uploading", False):
             self._uploading = False
-            self.uploads.release()
+            self.site.uploads.release()
 
     async def get(self) -> None:
         """All strategies' status fields."""
