@@ -10,7 +10,7 @@ import json
 import re
 from collections.abc import Iterable
 
-from stratpanel.model.errors import Conflict, InvalidValue, NotFound
+from stratpanel.model.errors import InvalidValue
 
 LONGEST = 100
 #: for JSON Schema (ECMA 262): no `..` anywhere, no dot or blank at the end
@@ -48,25 +48,3 @@ def find_id(wanted: str, existing: Iterable[str]) -> str | None:
     """Return the id of `existing` that equals `wanted` without regard to case, None if there is none."""
     folded = wanted.casefold()
     return next((known for known in existing if known.casefold() == folded), None)
-
-
-def check_new_id(raw: object, existing: Iterable[str]) -> str:
-    """Return `raw` if it is an id that nothing in `existing` has, whatever the case; else raise."""
-    wanted = check_id(raw)
-    taken = find_id(wanted, existing)
-    if taken is not None:
-        differs = "" if taken == wanted else f" as {taken}, which differs only in case"
-        raise Conflict(f"cannot add {wanted}: it is registered already{differs}; choose another id", code="ID_TAKEN")
-    return wanted
-
-
-def check_known_id(raw: str, existing: Iterable[str]) -> str:
-    """Return `raw` if `existing` has it, else raise NotFound, naming the one that differs only in case."""
-    known = list(existing)
-    if raw in known:
-        return raw
-    near = find_id(raw, known)
-    hint = f"; did you mean {near}" if near else ""
-    raise NotFound(
-        f"no strategy is called {json.dumps(raw[:120], ensure_ascii=False)}{hint}", code="STRATEGY_NOT_FOUND"
-    )

@@ -31,7 +31,6 @@ from stratpanel.model.merge import merge_patch
 from stratpanel.model.values import Model, Values
 
 __all__ = [
-    "apply",
     "checked_patch",
     "components",
     "field_schema",
@@ -108,15 +107,6 @@ def checked_patch(subject: Model, changes: object, path: str = "") -> dict[str, 
         for name in changes
         if name not in after or after[name] != current.get(name)
     }
-
-
-def apply(subject: Model, data: object, path: str = "") -> dict[str, Any]:
-    """Set the configuration of `subject` to `data`, in one batch: a field that is missing takes its default."""
-    values = read(type(subject), data, path)
-    known = fields(type(subject), is_config)
-    complete = {name: values[name] if name in values else _default(known[name]) for name in known}
-    subject.param.update(**complete)
-    return complete
 
 
 def _default(parameter: Any) -> Any:

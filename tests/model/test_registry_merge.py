@@ -286,7 +286,7 @@ def test_whatever_is_saved_is_what_the_next_load_reads(tmp_path: Path, versions:
     registry = registry_at(tmp_path, SEED)
     strategies = registry.load()
     for config in versions:
-        schema.apply(strategies[ID], config)
+        report(strategies[ID], **schema.read(Strategy, config))
         assert registry.save(strategies).kept
         assert Registry(registry.path).load()[ID].config() == strategies[ID].config()
 
