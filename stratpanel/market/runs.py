@@ -139,10 +139,13 @@ class Placement:
     ) -> Run | Blocked:
         """Clock times on a shortened or moved session: a start keeps its distance to the open, a stop to the close.
 
-        Where that leaves nothing, a time as written that lies inside the real session stands (MCX 17:00–23:30 on a
-        day with an evening session only; 09:30–11:00 on a half day); what then still is empty is left out.
+        A start that would come after the real close that way stands as written, or begins with the session. Where
+        nothing is left, a time as written that lies inside the real session stands (09:30–11:00 on a half day); what
+        then still is empty is left out.
         """
         start, stop = moved
+        if start >= session.close and session.usual_close is not None and written[0] < session.usual_close:
+            start = max(written[0], session.open)  # MCX 17:00–23:30 on a day with an evening session only
         if start < stop:
             return self._run(start, stop, index, day, "distance", session)
         if session.open <= written[0] < session.close:

@@ -9,7 +9,7 @@ from datetime import date
 from typing import Literal
 
 from stratpanel.market.calendar import Day
-from stratpanel.market.clock import epoch, local, say, say_day
+from stratpanel.market.clock import DAY_SECONDS, epoch, instant, local, say, say_day
 from stratpanel.market.plan import Hold
 from stratpanel.market.runs import Placement, Run
 from stratpanel.market.timeline import Span
@@ -104,8 +104,21 @@ def rule(placement: Placement, run: Run, action: Literal["start", "stop"]) -> st
     moment = local(at, placement.zone)
     if run.day.kind == "regular" or moment.hour * 60 + moment.minute == mark.minutes:
         return f"{text}{_clock_note(placement, run, mark.minutes, at)} ({where})"
-    end = "open" if action == "start" else "close"
-    return f"{text} keeps its usual distance to the {end} ({where})"
+    return f"{text} {_moved(placement, run, run.day, mark.minutes, at, action)} ({where})"
+
+
+def _moved(placement: Placement, run: Run, day: Day, minutes: int, at: int, action: Literal["start", "stop"]) -> str:
+    """How a clock time came to lie elsewhere on a day that is not regular."""
+    usual = instant(run.date, minutes, placement.zone)
+    ends = {
+        "open": None if day.usual_open is None else day.open - day.usual_open,
+        "close": None if day.usual_close is None else day.close - day.usual_close,
+    }
+    order = ("open", "close") if action == "start" else ("close", "open")
+    for end in order:
+        if ends[end] is not None and (at - usual - (ends[end] or 0)) % DAY_SECONDS == 0:  # overnight: a day later
+            return f"keeps its usual distance to the {end}"
+    return "begins with the session" if at == day.open else "follows the session"
 
 
 def _clock_note(placement: Placement, run: Run, minutes: int, at: int) -> str:

@@ -106,14 +106,15 @@ def place(wanted: Wanted, on: date) -> tuple[int, int] | None:
     if kind == "regular":
         return start, stop
     begin, end = start + now_opens - opens, stop + now_closes - closes
+    if begin >= end and stop <= opens:
+        return start + now_opens - opens, stop + now_opens - opens
+    if begin >= end and start >= closes:
+        return start + now_closes - closes, stop + now_closes - closes
+    if begin >= now_closes and start < closes:
+        begin = max(start, now_opens)
     if begin >= end:
-        if stop <= opens:
-            begin, end = start + now_opens - opens, stop + now_opens - opens
-        elif start >= closes:
-            begin, end = start + now_closes - closes, stop + now_closes - closes
-        else:
-            begin = start if now_opens <= start < now_closes else begin
-            end = stop if now_opens < stop <= now_closes else end
+        begin = start if now_opens <= start < now_closes else begin
+        end = stop if now_opens < stop <= now_closes else end
     return (begin, end) if begin < end else None
 
 

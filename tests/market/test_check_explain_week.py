@@ -137,6 +137,16 @@ def test_explain_gives_the_contract_with_the_rules_in_words() -> None:
             "15:15 keeps its usual distance to the close (NSE 18:00–19:00, Muhurat trading on Diwali)",
         ),
         (
+            plan("16:00-00:01", cal="MCX"), "2026-11-24",
+            "16:00 begins with the session (MCX 17:00–23:55, Guru Nanak Jayanti, evening session only)",
+            "00:01 the next day (MCX 17:00–23:55, Guru Nanak Jayanti, evening session only)",
+        ),
+        (
+            plan("15:35-16:00", special=True), "2026-11-08",
+            "15:35 keeps its usual distance to the close (NSE 18:00–19:00, Muhurat trading on Diwali)",
+            "16:00 keeps its usual distance to the close (NSE 18:00–19:00, Muhurat trading on Diwali)",
+        ),
+        (
             plan("22:00-02:00", cal=None, zone="Asia/Kolkata"), "2026-11-25",
             "22:00 (plain clock)", "02:00 the next day (plain clock)",
         ),

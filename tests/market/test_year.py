@@ -36,6 +36,8 @@ def fleet(count: int = 50) -> list[Wanted]:
         Wanted("17:00", "23:55", "MCX", "Asia/Kolkata"),
         Wanted("09:05", "23:25", "MCX", "Asia/Kolkata", on_special=True),
         Wanted("18:00", "02:00", "NCO", "Asia/Kolkata"),
+        Wanted("16:00", "00:00", "MCX", "Asia/Kolkata", on_special=True),
+        Wanted("13:00", "15:15", "NSE", "Asia/Kolkata", on_special=True),
         Wanted("08:00", "09:00", "NSE", "Asia/Kolkata", on_special=True),
         Wanted("15:35", "16:00", "NSE", "Asia/Kolkata", on_special=True),
         Wanted("22:00", "02:00", None, "America/New_York"),
