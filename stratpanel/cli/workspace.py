@@ -154,10 +154,10 @@ def service(options: argparse.Namespace) -> int:
 def completion(options: argparse.Namespace) -> int:
     """Print what the shell has to source; needs the small package argcomplete."""
     try:
-        import argcomplete
+        from argcomplete.shell_integration import shellcode
     except ImportError:
         raise StratpanelError("completion needs the package argcomplete: pip install argcomplete") from None
-    print(argcomplete.shellcode(["stratpanel"], shell=options.shell))
+    print(shellcode(["stratpanel"], shell=options.shell))
     return DONE
 
 

@@ -107,17 +107,17 @@ def _first_lines(tree: ast.Module) -> dict[str, int]:
 def _secrets(tree: ast.Module) -> Iterator[Finding]:
     remedy = "put it into secrets.toml and read it from os.environ"
     for node in ast.walk(tree):
-        for name, value in _named_strings(node):
-            if SECRET_NAME.search(name) and len(value.value) >= 8 and not value.value.startswith("$"):
-                yield Finding("secret", value.lineno, f"the text given to `{name}` looks like a secret; {remedy}")
+        for name, text, line in _named_strings(node):
+            if SECRET_NAME.search(name) and len(text) >= 8 and not text.startswith("$"):
+                yield Finding("secret", line, f"the text given to `{name}` looks like a secret; {remedy}")
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and KNOWN_PREFIX.match(node.value):
             yield Finding(
                 "secret", node.lineno, f"a text that starts with {node.value[:4]!r} looks like a key; {remedy}"
             )
 
 
-def _named_strings(node: ast.AST) -> Iterator[tuple[str, ast.Constant]]:
-    """(name, text) of `name = "text"`, `f(name="text")` and `{"name": "text"}`."""
+def _named_strings(node: ast.AST) -> Iterator[tuple[str, str, int]]:
+    """(name, text, line) of `name = "text"`, `f(name="text")` and `{"name": "text"}`."""
     pairs: list[tuple[str, ast.expr | None]] = []
     if isinstance(node, ast.Assign):
         for target in node.targets:
@@ -131,7 +131,7 @@ def _named_strings(node: ast.AST) -> Iterator[tuple[str, ast.Constant]]:
         pairs += [(str(k.value), v) for k, v in zip(node.keys, node.values, strict=True) if isinstance(k, ast.Constant)]
     for name, value in pairs:
         if isinstance(value, ast.Constant) and isinstance(value.value, str) and not _is_reference(value.value):
-            yield name, value
+            yield name, value.value, value.lineno
 
 
 def _is_reference(text: str) -> bool:
@@ -144,12 +144,12 @@ def _imports(tree: ast.Module) -> dict[str, int]:
     found: dict[str, int] = {}
     guarded = {id(inner) for node in ast.walk(tree) if isinstance(node, ast.Try) for inner in ast.walk(node)}
     for node in ast.walk(tree):
-        if id(node) in guarded:
+        if id(node) in guarded or not isinstance(node, ast.Import | ast.ImportFrom):
             continue
         names: list[str] = []
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+        elif node.module and not node.level:
             names = [node.module]
         for name in names:
             found.setdefault(name.partition(".")[0], node.lineno)

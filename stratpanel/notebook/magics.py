@@ -34,7 +34,7 @@ def load_ipython_extension(shell: Any) -> None:
 class _Parser(argparse.ArgumentParser):
     """An argument parser that raises instead of ending the kernel."""
 
-    def error(self, message: str) -> Any:  # type: ignore[override]
+    def error(self, message: str) -> Any:
         raise UsageError(f"{self.prog}: {message}\n{self.format_usage()}")
 
 

@@ -11,6 +11,8 @@ import json
 import math
 import os
 import sys
+from collections.abc import Mapping
+from typing import Any
 
 PREFERRED = ("Params", "Parameters", "Config")
 
@@ -33,7 +35,7 @@ def _declares(node: ast.stmt) -> bool:
     return False
 
 
-def find_class(scope, module_name):
+def find_class(scope: Mapping[str, Any], module_name: str) -> Any:
     """The script's own Param class: named Params if there are several; None when it has none."""
     param = sys.modules.get("param")
     if param is None:
@@ -49,7 +51,7 @@ def find_class(scope, module_name):
     return None
 
 
-def plain(value):
+def plain(value: Any) -> Any:
     """The value as JSON can say it; None stands for what it cannot."""
     if isinstance(value, float) and not math.isfinite(value):
         return None
@@ -62,7 +64,7 @@ def plain(value):
     return value.isoformat() if hasattr(value, "isoformat") else str(value)
 
 
-def describe(name, parameter):
+def describe(name: str, parameter: Any) -> dict[str, Any]:
     """One parameter as the dashboard's form needs it."""
     row = {
         "name": name,
@@ -87,9 +89,9 @@ def describe(name, parameter):
     return row
 
 
-def refused_values(cls, values):
+def refused_values(cls: Any, values: Mapping[str, Any]) -> dict[str, str]:
     """{name: sentence} of the values the class does not take."""
-    refused = {}
+    refused: dict[str, str] = {}
     for name, value in values.items():
         if name == "name" or name not in cls.param:
             known = ", ".join(sorted(key for key in cls.param if key != "name"))
@@ -102,13 +104,13 @@ def refused_values(cls, values):
     return refused
 
 
-def answer(question):
+def answer(question: Mapping[str, Any]) -> dict[str, Any]:
     """The JSON answer for one question."""
     script = question["script"]
     with open(script, "rb") as file:
         source = file.read().decode("utf-8", "replace")
     module_name = "__strategy__"
-    scope = {"__name__": module_name, "__file__": script}
+    scope: dict[str, Any] = {"__name__": module_name, "__file__": script}
     try:
         module = declarations(source, script)
     except SyntaxError as error:
@@ -124,13 +126,13 @@ def answer(question):
     if cls is None:
         return {"class": None, "parameters": []}
     rows = [describe(name, cls.param[name]) for name in cls.param if name != "name"]
-    found = {"class": cls.__name__, "parameters": rows}
+    found: dict[str, Any] = {"class": cls.__name__, "parameters": rows}
     if question.get("values") is not None:
         found["refused"] = refused_values(cls, question["values"])
     return found
 
 
-def main():
+def main() -> None:
     """One question on standard input, one line of JSON as the last line of standard output."""
     question = json.loads(sys.stdin.read())
     out = os.fdopen(os.dup(1), "w")
