@@ -77,7 +77,7 @@ class Actions:
             else:
                 core.starts.begin(unit, order)
         warnings = core.crowding() if changed else []
-        await asyncio.gather(core.fleet.durable(), self._up(unit, order))
+        await asyncio.gather(core.journal.synced(), self._up(unit, order))
         return self._result(unit, changed, warnings)
 
     def _hold_for_start(self, unit: Unit, by: str) -> None:
@@ -120,7 +120,7 @@ class Actions:
         before, ends = unit.state, unit.ends
         changed = core.stops.ask(unit, reason="kill" if kill else "stop", by=by, kill=kill)
         core.set_hold(unit, "stopped", by=by, why=why)
-        saved = asyncio.create_task(core.fleet.durable())
+        saved = asyncio.create_task(core.journal.synced())
         if before is State.BACKOFF:
             core.happened("stopped", unit, by, "its restart was called off")
             core.after_end(unit)
@@ -172,7 +172,7 @@ class Actions:
             return self._result(unit, False)
         core.set_hold(unit, "paused", by=by, why=why)
         core.happened("pause", unit, by, f"paused: {why}" if why else "paused")
-        await core.fleet.durable()
+        await core.journal.synced()
         return self._result(unit, True)
 
     async def resume(self, unit: Unit, *, by: str, dry_run: bool = False) -> ActionResult:
@@ -187,7 +187,7 @@ class Actions:
         else:
             core.set_hold(unit, "none", by=by, why="resumed")
         core.happened("resume", unit, by, "resumed")
-        await core.fleet.durable()
+        await core.journal.synced()
         return self._result(unit, True)
 
     async def pause_all(self, *, by: str, why: str = "") -> dict[str, Any]:

@@ -164,6 +164,16 @@ class Books:
 
     # -- what the command line left -----------------------------------------------------------------------------------
 
+    def replay_holds(self) -> None:
+        """Take over what the journal has and the registry does not: we were killed between the two."""
+        for id, (at, hold) in self._core.journal.replay().items():
+            unit = self._core.units.get(id)
+            known = unit.hold.at.timestamp() if unit is not None and unit.hold.at is not None else 0.0
+            if unit is not None and at > known and hold != unit.hold:
+                unit.hold = hold
+                unit.touch()
+                self._core.fleet.changed(id)
+
     def take_up_holds(self) -> None:
         """Move holds that the command line wrote while no supervisor lived into the registry."""
         folder = self._core.runtime.holds
@@ -188,7 +198,7 @@ class Books:
             self._core.do(self._forget_hold(name))
 
     async def _forget_hold(self, name: str) -> None:
-        await self._core.fleet.durable()  # not before the registry has it
+        await self._core.journal.synced()  # not before we have it on disk ourselves
         (self._core.runtime.holds / name).unlink(missing_ok=True)
 
     # -- lost, panic --------------------------------------------------------------------------------------------------

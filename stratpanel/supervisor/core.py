@@ -36,6 +36,7 @@ from stratpanel.supervisor.events import EventLog, EventRecord
 from stratpanel.supervisor.fleet import Fleet
 from stratpanel.supervisor.gate import Gate
 from stratpanel.supervisor.holds import WorkspaceHolds
+from stratpanel.supervisor.journal import HoldJournal
 from stratpanel.supervisor.launch import LauncherLink, Message, Processes
 from stratpanel.supervisor.preparation import AFTER_PANIC, Preparation
 from stratpanel.supervisor.reconcile import Reconciler
@@ -54,6 +55,7 @@ from stratpanel.supervisor.watch import Watch
 log = logging.getLogger("stratpanel.core")
 
 SAVE_S: Final = 5.0  # the last write of the registry
+AIM_AFTER_S: Final = 0.2  # many trees that come at once are looked up once; samples come once a second anyway
 ENDERS: Final = 64  # trees without a runner that are ended side by side
 
 ChangeCallback = Callable[[set[str], set[str], bool], None]
@@ -105,6 +107,7 @@ class Core:
         if hooks is not None:
             self.events.forward_to(hooks)
         self.holds = WorkspaceHolds(runtime)
+        self.journal = HoldJournal(runtime.root / "holds.log")
         self.calendars = CalendarStore(
             compiled_dir=runtime.root / "calendars",
             overrides_file=self.workspace / "strategies" / "calendar_overrides.toml",
@@ -154,6 +157,7 @@ class Core:
         await self.processes.open()
         await self.recovery.boot()
         await self.fleet.first()
+        self.books.replay_holds()
         self.books.take_up_holds()
         gap = self.books.last_alive()
         self.edges.start()
@@ -185,7 +189,12 @@ class Core:
         """Run a coroutine for as long as the supervisor lives."""
         task: asyncio.Task[None] = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._done)
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("a task of ours failed", exc_info=error)
 
     def leave(self) -> None:
         """`down`: nobody brings us back, then the process ends."""
@@ -246,6 +255,7 @@ class Core:
         if (hold.kind, hold.until) == (unit.hold.kind, unit.hold.until) == ("none", None):
             return
         unit.hold = hold
+        self.journal.append(unit.id, hold, self.clock.time())
         unit.touch()
         self.fleet.changed(unit.id)
         self.reconciler.poke(unit.id)
@@ -349,7 +359,7 @@ class Core:
             "warnings": [
                 *self.settings.warnings,
                 *self.chores.calendar_warnings,
-                *([self.history.problem] if self.history.problem else []),
+                *(problem for problem in (self.history.problem, self.journal.problem) if problem),
             ],
         }
 
@@ -394,7 +404,7 @@ class Core:
         """A tree came, went or has another leader: the sampler looks at other processes from now on."""
         if not self._targets_due:
             self._targets_due = True
-            asyncio.get_running_loop().call_soon(self._aim)
+            asyncio.get_running_loop().call_later(AIM_AFTER_S, self._aim)
 
     def _aim(self) -> None:
         self._targets_due = False
@@ -409,15 +419,17 @@ class Core:
             except Exception:  # as above
                 log.exception("cannot hand on a tick")
 
-    def _queue_moved(self, places: dict[str, int | None]) -> None:
-        for id, place in places.items():
-            unit = self.units.get(id)
-            if unit is None or unit.queue_place == place:
+    def _queue_moved(self) -> None:
+        places = {id: place for place, id in enumerate(self.queue.waiting, start=1)}
+        for unit in self.units.values():
+            place = places.get(unit.id)
+            if unit.queue_place == place:
                 continue
             unit.queue_place = place
             if place is not None and unit.state is State.STARTING:
                 unit.explain(f"waits for its turn to start, number {place}")
             unit.touch()
+        self.supervisor_changed()
 
     def _edge_trouble(self, type: str, id: str, message: str) -> None:
         self.happened(type, self.units.get(id), "scheduler", message)

@@ -11,6 +11,7 @@ import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, date, datetime
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from stratpanel.market.check import check
@@ -32,7 +33,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("stratpanel.fleet")
 
-SAVE_AFTER_S: Final = 0.5  # runtime fields are written, never believed: they can wait a little
+SAVE_AT_ONCE: Final = 10  # entries per write: each costs the loop 2 ms, and an exit must not wait for 500 of them
+SAVE_AFTER_S: Final = 2.0  # runtime fields are written, never believed: they can wait, and share a write
 
 
 def plan_of(config: dict[str, Any], default_zone: str) -> Plan:
@@ -130,7 +132,7 @@ class Fleet:
     # -- saving -------------------------------------------------------------------------------------------------------
 
     def changed(self, *ids: str) -> None:
-        """These units' registry entries are no longer what the file says; written within half a second."""
+        """These units' registry entries are no longer what the file says; written within `SAVE_AFTER_S`."""
         self._dirty.update(ids)
         if self._save_timer is None and not self._core.degraded:
             self._save_timer = asyncio.get_running_loop().call_later(SAVE_AFTER_S, self._save_soon)
@@ -144,20 +146,20 @@ class Fleet:
 
         Whoever asks while a write is under way shares the next one.
         """
-        while self._dirty and not self._core.degraded:
+        mine = set(self._dirty)
+        while mine & self._dirty and not self._core.degraded:
             if self._saving is None:
                 self._saving = asyncio.get_running_loop().create_task(self._save(), name="save the registry")
-            saving = self._saving
-            mine = set(self._dirty)
-            await asyncio.shield(saving)
-            if not mine & self._dirty:
-                return
+            await asyncio.shield(self._saving)
+        if self._saving is not None:
+            await asyncio.shield(self._saving)
 
     async def _save(self) -> None:
         """One write; the disk is waited for in a thread."""
         try:
             await asyncio.sleep(0)  # whoever asks in the same turn of the loop shares this write
-            dirty, self._dirty = self._dirty, set()
+            dirty = set(islice(self._dirty, SAVE_AT_ONCE))
+            self._dirty -= dirty
             for id in dirty:
                 if (unit := self._core.units.get(id)) is not None:
                     self._mirror(unit)
@@ -166,6 +168,8 @@ class Fleet:
             self._taken_over(await self._write(steps))
             if self.problem != before:
                 self._core.supervisor_changed()
+            if not self._dirty and not self.problem:
+                self._core.journal.forget()
         finally:
             self._saving = None
 
@@ -253,6 +257,7 @@ class Fleet:
             core.degraded = None
             for id, strategy in strategies.items():
                 self.take_up(id, strategy)
+            core.books.replay_holds()  # what people said while the file could not be read
             self.changed(*strategies)
         else:
             async with self._alone():

@@ -143,9 +143,8 @@ def members(
     found: set[int] = set()
     if leader is not None:
         found.add(leader.pid)
-    if target.leader is not None and (leader is not None or seen):
-        # the session outlives its leader's process; strangers cannot enter it while members seen before are in it
-        found.update(pid for pid in sessions.get(target.leader, ()) if leader is not None or pid in seen)
+    if leader is not None:
+        found.update(sessions.get(leader.pid, ()))
     found.update(pid for pid, start in seen.items() if pid in procs and procs[pid].start_ticks == start)
     found.update(pid for pid in target.known if pid in procs)
     queue = roots + list(found)

@@ -39,7 +39,7 @@ class Reconciler:
 
     def __init__(self, core: Core) -> None:
         self._core = core
-        self._dirty: set[str] = set()
+        self._dirty: dict[str, None] = {}  # in the order of asking
         self._pass_due = False
         self._watch = TimeWatch(core.clock)
         self._tasks: set[asyncio.Task[None]] = set()
@@ -52,9 +52,9 @@ class Reconciler:
     def poke(self, id: str | None = None) -> None:
         """Look at one strategy (or all) before the loop does much else; many pokes make one pass."""
         if id is None:
-            self._dirty.update(self._core.units)
+            self._dirty.update(dict.fromkeys(self._core.units))
         else:
-            self._dirty.add(id)
+            self._dirty[id] = None
         if not self._pass_due and self.enabled:
             self._pass_due = True
             asyncio.get_running_loop().call_soon(self._run_pass)
@@ -72,8 +72,8 @@ class Reconciler:
                 if beat * WATCH_S % EVERY_S == 0:
                     self._core.chores.beat()
                     self.poke()
-            except OSError as error:  # a full disk or a vanished folder must not end the heartbeat
-                log.error("heartbeat: %s", error)
+            except Exception:  # whatever fails in one beat, stops and starts depend on the next one coming
+                log.exception("a heartbeat failed; the next one follows")
 
     def _look_at_clocks(self) -> None:
         before = self._watch.last_wall
@@ -94,7 +94,7 @@ class Reconciler:
 
     def _run_pass(self) -> None:
         self._pass_due = False
-        dirty, self._dirty = self._dirty, set()
+        dirty, self._dirty = self._dirty, {}
         for id in dirty:
             unit = self._core.units.get(id)
             if unit is None:

@@ -77,6 +77,11 @@ class Recovery:
                 parts.append(None)
         return Records(id, parts[0], parts[1], parts[2], "; ".join(problems))
 
+    def is_on_record(self, id: str, run_id: str) -> bool:
+        """True when the status or exit record on disk is this run's. For worker threads."""
+        records = self._read(id)
+        return any(record is not None and record.get("run_id") == run_id for record in (records.status, records.exit))
+
     def _may_live(self, records: Records) -> bool:
         status, exit = records.status, records.exit
         if status is not None and status.get("copied"):

@@ -139,7 +139,7 @@ class Sampler:
                 self._post(self.sample())
             except RuntimeError:
                 return  # the loop is closed: we are ending
-            except (OSError, ValueError, KeyError):
+            except Exception:  # a kernel's odd line must not end the figures, and with them memory limits, for good
                 log.exception("cannot sample this second; the next one is tried")
 
     def sample(self) -> Tick:

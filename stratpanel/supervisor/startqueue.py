@@ -14,13 +14,15 @@ from typing import Final
 
 from stratpanel.supervisor.clock import Clock, Timer
 
+SHOW_S: Final = 0.25
 WARM_S: Final = 2.0  # a start holds back less important ones at most this long after it was launched
 
 
 class StartQueue:
     """Waiting starts by (priority, order of asking); priority 0 goes first. Owned by the loop's thread."""
 
-    def __init__(self, at_once: int, clock: Clock, moved: Callable[[dict[str, int | None]], None]) -> None:
+    def __init__(self, at_once: int, clock: Clock, moved: Callable[[], None]) -> None:
+        """`moved` is called when places may have changed, at most once in `SHOW_S`."""
         self._at_once = at_once
         self._clock = clock
         self._moved = moved
@@ -29,6 +31,8 @@ class StartQueue:
         self._launching: dict[str, int] = {}
         self._warming: dict[str, tuple[int, Timer]] = {}
         self._pump_due = False
+        self._show_due = False
+        self._shown = False
 
     @property
     def waiting(self) -> list[str]:
@@ -86,6 +90,12 @@ class StartQueue:
             if not granted.done():
                 self._launching[id] = priority
                 granted.set_result(None)
-        places: dict[str, int | None] = dict.fromkeys(self._launching, None)
-        places |= {id: place for place, id in enumerate(self.waiting, start=1)}
-        self._moved(places)
+        if not self._show_due and (self._waiting or self._shown):
+            self._show_due = True
+            self._clock.call_later(SHOW_S, self._show)
+
+    def _show(self) -> None:
+        # most queues are gone before anybody could read them; telling each place at each move would cost the square
+        self._show_due = False
+        self._shown = bool(self._waiting)
+        self._moved()

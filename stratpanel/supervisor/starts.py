@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
@@ -29,6 +30,7 @@ log = logging.getLogger("stratpanel.starts")
 FIRST_NEWS_S: Final = 30.0  # from the order to the runner's first status; forking takes milliseconds
 TELL_AGAIN_S: Final = 300.0  # between alerts that the disk does not take a strategy's log
 AGAIN_S: Final = 60.0  # between looks at what must come before a start
+ATTEMPTS: Final = 3  # orders given to launchers that die of it
 
 
 class Starts:
@@ -240,8 +242,35 @@ class Starts:
     def silent(self, unit: Unit, run: Run) -> None:
         """The line to the runner closed. The run may go on: look for its successor, or its record."""
         run.line = None
-        if unit.run is run and run.phase != "ended":
+        if unit.run is not run or run.phase == "ended":
+            return
+        if run.phase == "asked":
+            self._core.do(self._never_forked(unit, run))
+        else:
             self._core.recovery.look_for(unit, run)
+
+    async def _never_forked(self, unit: Unit, run: Run) -> None:
+        """The line ended before any word: the launcher died with our order, or a runner before it wrote its record.
+
+        Either way nothing runs, if the record on disk is not of this run: the strategy waits for that record's being
+        written. Then the order is given again.
+        """
+        core = self._core
+        if await asyncio.to_thread(core.recovery.is_on_record, unit.id, run.run_id):
+            core.recovery.look_for(unit, run)
+            return
+        if unit.run is not run:
+            return
+        if unit.stop_wanted is not None:
+            core.endings.never_started(unit)
+            return
+        if run.order.attempt >= ATTEMPTS or not core.may_start(unit):
+            self._failed(unit, "START_FAILED", f"cannot start {unit.id}: the launcher died {run.order.attempt} times")
+            return
+        log.warning("%s: the launcher died with the order; giving it again", unit.id)
+        unit.stop_asked("its launcher died")
+        unit.ended_after_stop("its launcher died before it was started")
+        self.begin(unit, replace(run.order, attempt=run.order.attempt + 1))
 
     def adopt(self, unit: Unit, status: dict[str, Any]) -> Run:
         """A Run for a living run that an earlier supervisor, or another client, started."""

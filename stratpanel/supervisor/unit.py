@@ -44,6 +44,7 @@ class Order:
     deploy: bool | None = None
     version: int | None = None
     mode: str | None = None
+    attempt: int = 1  # how often the launcher has been asked; it may die between the asking and the fork
 
 
 @dataclass(slots=True)
@@ -236,19 +237,20 @@ class Unit:
 
     async def until(self, reached: Callable[[], bool], timeout_s: float) -> bool:
         """Wait until `reached()` after some change of this unit; False when `timeout_s` went by first."""
-        deadline = self._clock.monotonic() + timeout_s
-        while not reached():
-            left = deadline - self._clock.monotonic()
-            if left <= 0:
-                return False
-            waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            self._waiters.add(waiter)
-            try:
-                await asyncio.wait_for(waiter, left)
-            except TimeoutError:
-                return reached()
-            finally:
-                self._waiters.discard(waiter)
+        if reached():
+            return True
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(timeout_s):
+                while not reached():
+                    waiter: asyncio.Future[None] = loop.create_future()
+                    self._waiters.add(waiter)
+                    try:
+                        await waiter
+                    finally:
+                        self._waiters.discard(waiter)
+        except TimeoutError:
+            return reached()
         return True
 
     def after(self, name: str, delay_s: float, callback: Callable[[], object]) -> None:

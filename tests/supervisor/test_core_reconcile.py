@@ -250,6 +250,7 @@ async def test_starts_of_one_second_go_by_priority_and_no_more_at_once_than_core
     await bench.clock.advance(601)
     await look(bench)
     assert bench.core.queue.waiting == ["mid1", "mid2", "late"]
+    await bench.clock.advance(0.3)
     assert units["late"].queue_place == 3
     assert "turn" in units["late"].why
     late_stop = asyncio.create_task(bench.core.actions.stop(units["late"], by="anna"))
@@ -304,6 +305,28 @@ async def test_a_crashed_supervisors_start_hold_is_found_in_the_run(tmp_path: Pa
     assert found.hold.kind == "started"
     assert found.state == "running"
     assert len(bench.processes.runners) == 1
+    await again.close()
+
+
+async def test_a_hold_noted_just_before_a_power_cut_still_holds(tmp_path: Path) -> None:
+    bench = await at_nine(tmp_path)
+    unit = await bench.add(schedule=schedule("09:00", "15:00"))
+    await look(bench)
+    await up(bench, unit)
+    registry = tmp_path / "strategies/strategy_configs.json"
+    before = registry.read_bytes()
+    await bench.core.actions.stop(unit, by="anna")
+    noted = (bench.runtime.root / "holds.log").read_bytes()
+    await bench.close()
+    registry.write_bytes(before)  # as if only the journal had reached the disk
+    (bench.runtime.root / "holds.log").write_bytes(noted + b'{"id": "em')
+    again = await Bench(tmp_path, bench.clock).open()
+    await look(again)
+    assert again.core.units["ema"].hold.kind == "stopped"
+    assert again.core.units["ema"].hold.by == "anna"
+    assert not again.processes.runners
+    await again.core.fleet.durable()
+    assert (bench.runtime.root / "holds.log").read_bytes() == b"", "the registry has it now"
     await again.close()
 
 
