@@ -12,7 +12,7 @@ from typing import Any
 
 from stratpanel.model import schema
 from stratpanel.model.errors import Conflict, InvalidValue, NotFound, PreconditionFailed
-from stratpanel.model.ids import check_new_id
+from stratpanel.model.ids import check_id, find_id
 from stratpanel.model.strategy import Strategy
 from stratpanel.model.values import Schedule
 from stratpanel.supervisor.events import EventLog
@@ -150,6 +150,11 @@ class FakeCore:
         self.rows[id].update(fields)
         self.tell({id})
 
+    def _new(self, id: str) -> None:
+        check_id(id)
+        if find_id(id, self.rows):
+            raise Conflict(f"{id} is registered already", code="ID_TAKEN")
+
     def register_missing(self, ids: list[str]) -> None:
         """Bring back what was removed."""
         for id in ids:
@@ -249,14 +254,14 @@ class FakeCore:
     async def add(self, id: str | None, *, by: str, path: Any = None, source: Any = None, upload: Any = None) -> Json:
         self.calls.append(("add", id, path, source, upload and (upload[0], len(upload[1])), by))
         new = id or Path(upload[0] if upload else path).stem
-        check_new_id(new, self.rows)
+        self._new(new)
         self._register(new)
         self.sources[new] = source or (upload[1].decode("utf-8", "replace") if upload else "")
         self.tell({new})
         return self.status(new)
 
     async def rename(self, id: str, new: str, *, by: str) -> Json:
-        check_new_id(new, self.rows)
+        self._new(new)
         await self.remove(id, by=by)
         self._register(new)
         self.tell({new}, {id})
