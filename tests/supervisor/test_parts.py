@@ -22,7 +22,7 @@ from stratpanel.supervisor.events import EventLog
 from stratpanel.supervisor.sampling import Sampler, Series, Tick
 from tests.support import wait_for
 
-# -- backoff ------------------------------------------------------------------------------------------------------------
+# -- backoff ---------
 
 
 @given(attempt=st.integers(1, 10_000), base=st.floats(0, 3600), cap=st.floats(0, 3600), seed=st.integers())
@@ -64,7 +64,7 @@ def test_restarts_count_for_ten_minutes_or_until_a_stable_run() -> None:
     assert recent_restarts([5000], 1000, 1, rules) == [1000], "the clock was set back"
 
 
-# -- environment --------------------------------------------------------------------------------------------------------
+# -- environment ---------
 
 
 def test_interpreter_by_path_folder_and_default(tmp_path: Path) -> None:
@@ -124,7 +124,7 @@ def test_plain_parameters_become_variables() -> None:
     assert parameter_variables(params) == {"SP_FAST": "9", "SP_LIVE": "true", "SP_NAME": "x"}
 
 
-# -- events -------------------------------------------------------------------------------------------------------------
+# -- events ---------
 
 
 async def test_a_slow_subscriber_is_told_to_start_afresh_and_memory_stays_bounded() -> None:
@@ -167,7 +167,7 @@ def test_a_failing_sink_harms_nobody() -> None:
     assert heard == ["crash"]
 
 
-# -- figures ------------------------------------------------------------------------------------------------------------
+# -- figures ---------
 
 
 @given(st.lists(st.tuples(st.integers(1, 5), st.floats(0, 800, width=32)), min_size=1, max_size=80), st.integers(1, 20))
