@@ -96,7 +96,7 @@ class Door:
         return not self.hosts or host.lower() in self.hosts
 
 
-class TokenAuth(AuthProvider):  # type: ignore[misc]  # Bokeh is not typed
+class TokenAuth(AuthProvider):
     """Bokeh's view of the door."""
 
     def __init__(self, door: Door) -> None:
@@ -159,7 +159,7 @@ def _login_page(door: Door) -> type[RequestHandler]:
                     secure=self.request.protocol == "https",
                     path="/",
                 )
-                self.redirect(_local(self.get_argument("next", ""), self.application.prefix))
+                self.redirect(_local(self.get_argument("next", ""), getattr(self.application, "prefix", "")))
                 return
             self.set_header("Content-Type", "text/html; charset=utf-8")
             self.set_header("Cache-Control", "no-store")

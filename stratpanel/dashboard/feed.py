@@ -53,6 +53,7 @@ class Feed:
         self.source = source
         self.events: deque[dict[str, Any]] = deque(maxlen=300)
         self.markets: list[dict[str, Any]] = []
+        self._zones: dict[str, str] = {}
         self._pages: weakref.WeakSet[Any] = weakref.WeakSet()
         self._number: dict[str, int] = {}
         self._rows: dict[str, dict[str, Any]] = {}
@@ -127,12 +128,28 @@ class Feed:
         for page in list(self._pages):
             page.post_text(text)
 
+    def take_markets(self, markets: list[dict[str, Any]]) -> None:
+        """The sessions of the calendars in use; a strategy without a zone of its own is shown in its calendar's."""
+        self.markets = markets
+        self._zones = {market["name"]: market["timezone"] for market in markets if market.get("timezone")}
+        self.broadcast({"k": "cal", "markets": markets})
+        self._changed(self.source.rows, False)
+
+    def zone(self, id_: str) -> str:
+        """The time zone a strategy's times are shown in."""
+        return str(self._rows.get(id_, {}).get("timezone") or self.source.supervisor.get("timezone") or "")
+
     def _pulse(self) -> dict[str, Any]:
         return {"now": round(time.time(), 3), "link": self.source.link, "age": round(self.source.age_s, 1)}
 
     def _shape(self, id_: str, row: Row) -> dict[str, Any]:
         shaped = {key: value for key, value in row.items() if key not in HIDDEN and value not in (None, "", [], False)}
         shaped["id"] = id_
+        zone = (
+            row.get("timezone") or self._zones.get(str(row.get("calendar"))) or self.source.supervisor.get("timezone")
+        )
+        if zone:
+            shaped["timezone"] = zone
         since, old = _since(row, time.time()), self._rows.get(id_, {})
         if since is not None:
             # An uptime read twice dates the start a little differently each time; the same run keeps its first date.

@@ -87,7 +87,7 @@ class Field:
     ) -> None:
         self.name = name
         self.parameter = parameter
-        self.hint = str(parameter.doc or "").replace("null", "empty")
+        self.hint = str(parameter.doc or "").replace("null", "empty") if width is None else ""
         self.nullable = bool(parameter.allow_None)
         self._options = options
         self.widget, self._read, self._show, self._typed = self._made(label or words(name), width)
@@ -105,7 +105,7 @@ class Field:
         helped = {**base, "helper_text": self.hint}
         if isinstance(kind, Days):
             return (
-                pmui.CheckButtonGroup(options=WEEKDAYS, size="small", margin=(8, 8, 4, 0), button_type="default"),
+                pmui.CheckButtonGroup(options=WEEKDAYS, size="small", margin=(10, 8, 4, 0), button_type="primary"),
                 list,
                 list,
                 "value",
@@ -126,7 +126,7 @@ class Field:
                 ),
                 str,
                 self._text,
-                "value_input",
+                "value",
             )
         if isinstance(kind, param.Number):
             return (
@@ -193,6 +193,8 @@ class Field:
         raw = getattr(self.widget, self._typed)
         if raw is None and self._typed == "value_input":
             raw = self.widget.value
+        if raw is None and self._options is not None:
+            raw = ""
         if isinstance(raw, str):
             raw = raw.strip() if self._read is not str or self.name != "notes" else raw
             if raw == "":

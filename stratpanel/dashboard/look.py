@@ -59,5 +59,6 @@ BAR = {
         "borderColor": "divider",
     },
     "& .header .MuiToolbar-root": {"minHeight": "48px", "px": "14px"},
+    "& .header .MuiToolbar-root > .MuiBox-root": {"minWidth": 0},  # else the clocks push PANIC off the page
     "& main .MuiToolbar-root": {"minHeight": "49px"},
 }

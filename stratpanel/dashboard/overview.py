@@ -80,7 +80,7 @@ class Overview(pn.viewable.Viewer):
         self._chosen = id_
         if not self._layout.visible:
             return
-        zone, limit = str(row.get("timezone") or ""), row.get("memory_limit_mb")
+        zone, limit = self._screen.feed.zone(id_), row.get("memory_limit_mb")
         self._screen.delivery.run(lambda: self.log.show(id_, zone))
         usage: Mapping[str, Any] = {}
         try:

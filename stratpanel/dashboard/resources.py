@@ -40,7 +40,7 @@ class Resources(pn.viewable.Viewer):
         self._reads = 0
         self._due = 0.0
         row = screen.source.rows.get(id_, {})
-        self._offset_s = offset_of(str(row.get("timezone") or ""))
+        self._offset_s = offset_of(screen.feed.zone(id_))
         self._source = ColumnDataSource({"t": [], **{name: [] for name in QUICK}})
         self._slow = {name: ColumnDataSource({"t": [], name: []}) for name in SLOW}
         cpu = Trace(self._source, "cpu_percent", "CPU", "% of a core", tone="cpu")

@@ -75,9 +75,7 @@ class Rows:
         for name, field in row.items():
             field.show(value.get(name))
             field.watch(self._changed)
-        remove = pmui.Button(
-            label="Remove", size="small", button_type="default", button_style="outlined", margin=(10, 0, 0, 4)
-        )
+        remove = pmui.Button(label="Remove", size="small", button_type="default", margin=(9, 0, 0, 4))
         line = pn.Row(*(field.widget for field in row.values()), remove, margin=0, stylesheets=[WRAP])
 
         def gone(_event: Any) -> None:
@@ -122,6 +120,7 @@ class ScheduleEditor(pn.viewable.Viewer):
         self._saved: dict[str, Any] | None = None
         self._asked = 0
         self._market = ""
+        self._zones: dict[str, str] = {}
         self._basic = Fields(Schedule, ("enabled",))
         self._names = Fields(Schedule, ("calendar", "timezone"), options=())
         self._windows = Rows(
@@ -162,7 +161,7 @@ class ScheduleEditor(pn.viewable.Viewer):
             margin=0,
             stylesheets=[BAR],
         )
-        form = pn.Column(
+        self._form = pn.Column(
             self._basic.fields["enabled"].widget,
             section(
                 "Windows",
@@ -181,8 +180,9 @@ class ScheduleEditor(pn.viewable.Viewer):
             margin=(4, 16, 16, 16),
             sizing_mode="stretch_width",
             max_width=900,
+            visible=False,  # until there is something to change
         )
-        left = pn.Column(form, scroll=True, sizing_mode="stretch_both", margin=0)
+        left = pn.Column(self._form, scroll=True, sizing_mode="stretch_both", margin=0)
         self._layout = pn.Column(
             bar,
             pn.Row(left, self._preview, sizing_mode="stretch_both", margin=0, stylesheets=[SPLIT]),
@@ -220,6 +220,7 @@ class ScheduleEditor(pn.viewable.Viewer):
         except StratpanelError:
             return  # the field takes any name; the preview says when there is no such calendar
         names = [item["name"] for item in found]
+        self._zones = {str(item["name"]): str(item["timezone"]) for item in found if item.get("timezone")}
         zones = sorted({str(item["timezone"]) for item in found if item.get("timezone")} | {"Asia/Kolkata", "UTC"})
 
         def fill() -> None:
@@ -244,6 +245,7 @@ class ScheduleEditor(pn.viewable.Viewer):
         self._windows.show(list(schedule.get("windows") or ()))
         self._dates.show(list(schedule.get("exceptions") or ()))
         self._saved = dict(schedule)
+        self._form.visible = True
         self._changed()
 
     def _read(self) -> tuple[dict[str, Any], dict[str, str]]:
@@ -293,7 +295,8 @@ class ScheduleEditor(pn.viewable.Viewer):
             plan = {"errors": error.fields} if error.fields else {"problem": error.message}
         if mine != self._asked:
             return
-        zone = str(schedule.get("timezone") or plan.get("timezone") or row.get("timezone") or "")
+        own = schedule.get("timezone") or self._zones.get(str(schedule.get("calendar")))
+        zone = str(own or self._screen.source.supervisor.get("timezone") or "")
         shown = {
             key: plan.get(key)
             for key in ("why", "until", "boundaries", "warnings", "errors", "problem")

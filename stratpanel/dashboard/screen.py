@@ -5,6 +5,7 @@ Made once per session (or notebook cell); nothing of a session outlives `close`.
 
 from __future__ import annotations
 
+import asyncio
 import weakref
 from collections.abc import Callable, Sequence
 
@@ -12,6 +13,8 @@ from stratpanel.dashboard.actions import Actions
 from stratpanel.dashboard.delivery import Delivery
 from stratpanel.dashboard.feed import Feed
 from stratpanel.dashboard.logfeed import LogFeed
+from stratpanel.dashboard.markets import Markets
+from stratpanel.dashboard.news import News
 from stratpanel.dashboard.roles import Person
 from stratpanel.dashboard.source import Calls, Source
 from stratpanel.dashboard.templates import Template
@@ -27,9 +30,13 @@ class Office:
         self.templates = templates
         self.feed = Feed(source)
         self.logs = LogFeed(calls)
+        loop = asyncio.get_event_loop()
+        self._readers = (News(calls, self.feed, loop), Markets(calls, self.feed, loop))
 
     def close(self) -> None:
         """End what was started for the pages."""
+        for reader in self._readers:
+            reader.close()
         self.feed.close()
         self.logs.close()
         close = getattr(self.source, "close", None)

@@ -57,7 +57,7 @@ class SettingsForm(pn.viewable.Viewer):
         self._save.on_click(lambda _event: screen.delivery.spawn(self._store()))
         self._undo.on_click(lambda _event: self._show(self._config))
         bar = pn.Row(self._save, self._undo, self._said, sizing_mode="stretch_width", margin=0, stylesheets=[BAR])
-        form = pn.Column(
+        self._form = pn.Column(
             section("General", columns(self._general.fields.values())),
             section(
                 "How it is run",
@@ -69,12 +69,13 @@ class SettingsForm(pn.viewable.Viewer):
             section("When it falls quiet", columns(self._quiet.fields.values())),
             section("Log files", columns(self._log.fields.values())),
             max_width=WIDE + 300,
+            visible=False,  # until there is something to change
             margin=(0, 16, 16, 16),
             sizing_mode="stretch_width",
         )
         self._layout = pn.Column(
             bar,
-            pn.Column(form, scroll=True, sizing_mode="stretch_both", margin=0),
+            pn.Column(self._form, scroll=True, sizing_mode="stretch_both", margin=0),
             sizing_mode="stretch_both",
             margin=0,
             stylesheets=[FILL],
@@ -101,6 +102,7 @@ class SettingsForm(pn.viewable.Viewer):
                 group.show(self._config.get(group.path) or {} if group.path else self._config)
         finally:
             self._loading = False
+        self._form.visible = True
         self._changed()
 
     def _read(self) -> tuple[dict[str, Any], dict[str, str]]:

@@ -92,7 +92,6 @@ class StrategyPage(pn.viewable.Viewer):
 
     def _logs(self) -> LogView:
         screen = self._screen
-        row = screen.source.rows.get(self.id, {})
         view = LogView(
             screen.logs,
             screen.actions,
@@ -102,7 +101,7 @@ class StrategyPage(pn.viewable.Viewer):
             sizing_mode="stretch_both",
             margin=0,
         )
-        view.show(self.id, str(row.get("timezone") or ""))
+        view.show(self.id, screen.feed.zone(self.id))
         self._closers.append(view.close)
         return view
 

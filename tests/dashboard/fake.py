@@ -16,9 +16,12 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
+from urllib.parse import unquote
 
 from stratpanel.dashboard.source import StreamItem
 from stratpanel.model.errors import Conflict, NotFound
+from stratpanel.model.merge import merge_patch
+from stratpanel.model.strategy import Strategy
 
 WHYS = {
     "running": "in its window until 15:15 IST",
@@ -69,6 +72,9 @@ class FakeWorkspace:
         self.link = "live"
         self.heard = time.monotonic()
         self.logs: dict[str, list[dict[str, Any]]] = {}
+        self.configs: dict[str, dict[str, Any]] = {}
+        self.sources: dict[str, str] = {}
+        self.events: list[dict[str, Any]] = []
         self.calls_made: list[tuple[str, str, Any]] = []
         self.delay_s = 0.0
         self._subscribers: list[Callable[[set[str], bool], None]] = []
@@ -158,6 +164,11 @@ class FakeWorkspace:
             for stream in list(self._streams.get(id_, ())):
                 stream.put(StreamItem("line", cursor, {"log": text, "time": line["time"], "run_id": line["run_id"]}))
 
+    def flood(self, id_: str, count: int) -> None:
+        """The strategy prints much at once."""
+        for n in range(count):
+            self.print(id_, f"flood {n}")
+
     def call(
         self,
         method: str,
@@ -187,8 +198,41 @@ class FakeWorkspace:
             }
             self._later(self.set_link, self.link)
             return {}
+        if path == "/api/schedule/explain":
+            return self._explain(body["schedule"])
+        if path == "/api/calendars":
+            return {
+                "calendars": [
+                    {"name": name, "timezone": "Asia/Kolkata", "warning": None} for name in ("NSE", "NFO", "MCX")
+                ]
+            }
+        if path.startswith("/api/calendars/"):
+            today = int(time.time()) // 86400 * 86400
+            return [
+                {
+                    "date": stamp(day)[:10],
+                    "open": stamp(day + 13500),
+                    "close": stamp(day + 36000),
+                    "kind": "regular",
+                    "why": "",
+                }
+                for day in range(today, today + 40 * 86400, 86400)
+            ]
+        if path == "/api/events":
+            return {"events": self.events}
+        if path == "/api/week":
+            return {
+                "rows": [
+                    {"id": id_, "start": row["next_start"], "stop": stamp(time.time() + 50_000), "why": "09:20"}
+                    for id_, row in self.rows.items()
+                ]
+            }
+        if path == "/api/strategies" and method == "POST":
+            if isinstance(body, dict):
+                self._later(self.appear, body["id"])
+            return {"id": "new", "config": {"user_id": "tester"}}
         if len(parts) >= 4 and parts[2] == "strategies":
-            id_ = parts[3]
+            id_ = unquote(parts[3])
             if id_ not in self.rows:
                 raise NotFound(f"there is no strategy {id_!r}", code="STRATEGY_NOT_FOUND")
             return self._strategy(method, id_, parts[4:], dict(query or {}), body)
@@ -239,7 +283,106 @@ class FakeWorkspace:
                 "cpu_percent": [4 + 3 * math.sin(n / 7) for n in range(120)],
                 "memory_mb": [80 + n / 9 for n in range(120)],
             }
+        if verb == "" and method == "GET":
+            return {**self.rows[id_], "config": self.config(id_)}
+        if verb == "" and method == "PATCH":
+            self.configs[id_] = merge_patch(self.config(id_), body)
+            return {**self.rows[id_], "config": self.configs[id_]}
+        if verb == "" and method == "DELETE":
+            self._later(self.remove, id_)
+            return {"removed": id_}
+        if verb == "source":
+            if method == "PUT":
+                self.sources[id_] = body
+                return {}
+            return self.sources.setdefault(id_, "print('hello')\n")
+        if verb == "versions":
+            return {
+                "versions": [
+                    {
+                        "n": 2,
+                        "sha": "b2" * 20,
+                        "created": stamp(time.time()),
+                        "by": "asha",
+                        "current": True,
+                        "live": False,
+                    },
+                    {
+                        "n": 1,
+                        "sha": "a1" * 20,
+                        "created": stamp(time.time() - 90000),
+                        "by": "ravi",
+                        "current": False,
+                        "live": True,
+                    },
+                ]
+            }
+        if verb == "diff":
+            return {"diff": "--- v1\n+++ working\n@@ -1 +1 @@\n-print('<i>old</i>')\n+print('<b>new</b>')\n"}
+        if verb == "runs":
+            now = time.time()
+            return {
+                "runs": [
+                    {
+                        "run_id": self.rows[id_]["run_id"],
+                        "id": id_,
+                        "version": 2,
+                        "mode": "paper",
+                        "started": stamp(now - 7200 * n - 3600),
+                        "ended": stamp(now - 7200 * n) if n else None,
+                        "duration_s": 3600.0,
+                        "exit_code": n % 2,
+                        "signal": None,
+                        "reason": "crashed <b>hard</b>" if n % 2 else "stopped by hand",
+                        "stopped_by_us": n % 2 == 0,
+                        "started_by": "schedule",
+                    }
+                    for n in range(12)
+                ]
+            }
         return {"changed": True, "strategy": self.rows[id_]}
+
+    def config(self, id_: str) -> dict[str, Any]:
+        """The configuration, as the model makes it."""
+        if id_ not in self.configs:
+            schedule = {
+                "enabled": True,
+                "windows": [{"start": "09:20", "stop": "15:15", "days": ["mon-fri"]}],
+                "calendar": "NSE",
+            }
+            self.configs[id_] = Strategy.from_config(id_, {"file_path": f"{id_}.py", "schedule": schedule}).config()
+        return self.configs[id_]
+
+    def _explain(self, schedule: dict[str, Any]) -> dict[str, Any]:
+        now = time.time()
+        rule = schedule["windows"][0]["start"] if schedule["windows"] else ""
+        boundaries = (
+            [{"at": stamp(now + 3600 * n), "action": "stop" if n % 2 else "start", "rule": rule} for n in range(10)]
+            if rule
+            else []
+        )
+        return {"run": False, "why": "before its window", "until": None, "boundaries": boundaries, "warnings": []}
+
+    def happen(self, type_: str, id_: str | None, message: str) -> None:
+        """An event, as the supervisor records it."""
+        seq = len(self.events) + 1
+        event = {
+            "seq": seq,
+            "time": stamp(time.time()),
+            "type": type_,
+            "id": id_,
+            "by": "supervisor",
+            "message": message,
+        }
+        self.events.append(event)
+        for stream in list(self._streams.get("events", ())):
+            stream.put(StreamItem("event", str(seq), event))
+
+    def appear(self, id_: str) -> None:
+        """A strategy that somebody else made."""
+        self.add(id_, "stopped", len(self.rows))
+        for changed in list(self._subscribers):
+            changed({id_}, False)
 
     def _later(self, work: Callable[..., None], *args: Any, **fields: Any) -> None:
         self.loop.call_soon_threadsafe(lambda: work(*args, **fields))
@@ -253,7 +396,7 @@ class FakeWorkspace:
         self._loop = loop
 
     def stream(self, path: str, last_id: str = "") -> FakeStream:
-        id_ = path.split("/")[3]
+        id_ = "events" if path.startswith("/api/events") else unquote(path.split("/")[3])
         line: queue.Queue[StreamItem | None] = queue.Queue()
         self._streams.setdefault(id_, []).append(line)
         return FakeStream(line, lambda: self._streams[id_].remove(line))

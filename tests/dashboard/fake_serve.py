@@ -6,7 +6,10 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import os
 import sys
+import threading
 from pathlib import Path
 
 from tests.dashboard.fake import FakeWorkspace
@@ -22,6 +25,31 @@ async def chatter(fake: FakeWorkspace) -> None:
             fake.print(id_, f"ERROR order {n} rejected: margin" if n % 17 == 0 else f"\x1b[32mINFO\x1b[0m bar {n} done")
 
 
+class Orders(threading.Thread):
+    """Lines of JSON on standard input, `[method, arguments…]`, done on the loop; each answered by a line of JSON."""
+
+    def __init__(self, fake: FakeWorkspace, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(daemon=True)
+        self._fake, self._loop = fake, loop
+
+    def run(self) -> None:
+        for line in sys.stdin:
+            self._loop.call_soon_threadsafe(self._do, json.loads(line))
+
+    def _do(self, order: list[object]) -> None:
+        name, args = str(order[0]), order[1:]
+        fields = args.pop() if args and isinstance(args[-1], dict) else {}
+        if name == "calls":
+            answer: object = self._fake.calls_made
+        elif name == "set":
+            for key, value in fields.items():
+                setattr(self._fake, key, value)
+            answer = None
+        else:
+            answer = getattr(self._fake, name)(*args, **fields)
+        print("=> " + json.dumps(answer, default=str), flush=True)
+
+
 def main() -> int:
     """Serve until a signal."""
     count, rest = int(sys.argv[1]), sys.argv[2:]
@@ -35,7 +63,10 @@ def main() -> int:
     fake = FakeWorkspace(count)
     fake.on_loop(loop)
     offices._OPEN[workspace] = Office(fake, fake)
-    kept = [loop.create_task(fake.run()), loop.create_task(chatter(fake))]
+    kept = [loop.create_task(fake.run())]
+    if os.environ.get("FAKE_CHATTER"):
+        kept.append(loop.create_task(chatter(fake)))
+    Orders(fake, loop).start()
     try:
         return serve.main(rest)
     finally:

@@ -165,11 +165,11 @@ class Board {
     while (first < last) { const middle = (first + last) >> 1; this.items[middle].top + this.items[middle].height < from ? first = middle + 1 : last = middle }
     const wanted = []
     for (let at = first; at < this.items.length && this.items[at].top < to; at++) { wanted.push(this.items[at]) }
-    const free = new Map(this.pool.map((row) => [row.slot, row]))
+    const free = new Map(this.pool.map((row) => [row.holds, row]))
     const spare = []
     const slot = (item) => item.group != null ? "group:" + item.group : item.id
     const needed = new Set(wanted.map(slot))
-    for (const row of this.pool) { if (!needed.has(row.slot)) { spare.push(row) } }
+    for (const row of this.pool) { if (!needed.has(row.holds)) { spare.push(row) } }
     const pool = []
     for (const item of wanted) {
       let row = free.get(slot(item))
@@ -178,7 +178,7 @@ class Board {
         const kind = item.group != null ? "group" : "row"
         const at = spare.findIndex((candidate) => candidate.kind === kind)
         row = at >= 0 ? spare.splice(at, 1)[0] : item.group != null ? this.makeGroup() : this.makeRow()
-        row.slot = slot(item)
+        row.holds = slot(item)
       }
       if (row.parentNode !== this.pad) { this.pad.append(row) }
       row.style.top = item.top + "px"
@@ -200,11 +200,11 @@ class Board {
   makeRow() {
     const row = h("div", {class: "row", role: "row"})
     row.kind = "row"
-    row.box = h("input", {type: "checkbox", tabindex: "-1", onclick: (event) => { event.stopPropagation(); this.pick(row.slot, event.shiftKey) }})
+    row.box = h("input", {type: "checkbox", tabindex: "-1", onclick: (event) => { event.stopPropagation(); this.pick(row.holds, event.shiftKey) }})
     row.append(h("div", {role: "gridcell"}, row.box))
     row.cells = this.columns.map((column) => { const cell = h("div", {role: "gridcell", class: "cell " + column.key + (column.num ? " num" : "")}); row.append(cell); return cell })
-    row.addEventListener("click", () => { this.choose(row.slot); this.table.focus({preventScroll: true}) })
-    row.addEventListener("dblclick", () => this.open(row.slot))
+    row.addEventListener("click", () => { this.choose(row.holds); this.table.focus({preventScroll: true}) })
+    row.addEventListener("dblclick", () => this.open(row.holds))
     return row
   }
 
@@ -227,14 +227,14 @@ class Board {
     const column = COLUMNS.find((c) => c.key === this.sortKey)
     if (column.moves && performance.now() - this.lastSort > 3000 && !this.pad.matches(":hover")) { return this.list() }
     if (document.hidden) { return undefined }
-    for (const row of this.pool) { if (row.kind === "row") { this.fillRow(row, row.slot, true) } }
+    for (const row of this.pool) { if (row.kind === "row") { this.fillRow(row, row.holds, true) } }
     return undefined
   }
 
   rowsChanged(ids) {
     if (ids === null) { return this.list() }
-    const seen = this.pool.filter((row) => ids.has(row.slot) && this.store.rows.has(row.slot))
-    for (const row of seen) { this.fillRow(row, row.slot) }
+    const seen = this.pool.filter((row) => ids.has(row.holds) && this.store.rows.has(row.holds))
+    for (const row of seen) { this.fillRow(row, row.holds) }
     if (!this.soon) { this.soon = setTimeout(() => { this.soon = null; this.list() }, 60) }
     return undefined
   }

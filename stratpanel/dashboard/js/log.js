@@ -162,7 +162,7 @@ class Log {
   paint() {
     const height = this.length * LINE
     if (this.pad.dataset.height !== String(height)) { this.pad.dataset.height = height; this.pad.style.height = height + "px" }
-    if (this.follow) { this.pinning = true; this.scroll.scrollTop = height; }
+    if (this.follow) { this.scroll.scrollTop = height; this.pinned = this.scroll.scrollTop }
     const top = this.follow ? Math.max(0, height - this.scroll.clientHeight) : this.scroll.scrollTop
     const first = Math.max(0, Math.floor(top / LINE) - 4), count = Math.ceil(this.scroll.clientHeight / LINE) + 8, last = Math.min(this.length, first + count)
     while (this.rows.children.length < last - first) { this.rows.append(h("div", {class: "line"}, h("span", {class: "time"}), h("span", {class: "text"}))) }
@@ -185,7 +185,7 @@ class Log {
   }
 
   scrolled() {
-    if (this.pinning) { this.pinning = false; return }
+    if (this.follow && Math.abs(this.scroll.scrollTop - this.pinned) < 2) { return }  // our own doing
     const bottom = this.scroll.scrollTop + this.scroll.clientHeight >= this.pad.offsetHeight - 4
     if (bottom !== this.follow) { this.setFollow(bottom) }
     if (this.scroll.scrollTop < 400) { this.older() }

@@ -153,6 +153,7 @@ class Store {
     for (const event of m.events) { if (event.toast) { this.toast(event.toast, event.message, event.id) } }
   }
 
+  take_past(m) { this.events = m.events; this.emit("events") }
   take_goto(m) { this.emit("goto", m) }
   take_toast(m) { this.toast(m.tone, m.text, m.id) }
 }

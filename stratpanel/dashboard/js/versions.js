@@ -8,7 +8,7 @@ class Versions {
     this.note = h("p", {class: "muted note"})
     this.root = h("div", {class: "sp versions"}, h("div", {class: "title"}, "Versions"), this.note, this.list)
     el.append(this.root)
-    this.offs = [followScheme(el.getRootNode().host || el, this.root)]
+    this.offs = [followScheme(el.getRootNode().host || el, this.root), this.store.on("all", () => this.draw())]
     model.on("versions", () => this.draw())
     this.draw()
   }

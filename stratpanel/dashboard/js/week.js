@@ -11,7 +11,7 @@ class Week {
     this.rows = h("div", {class: "rows", role: "list", "aria-label": "windows of the week"})
     this.root = h("div", {class: "sp week"}, h("div", {class: "bar"}, this.back, h("h1", {}, "The week"), this.note), h("div", {class: "scroll"}, this.axis, this.rows))
     el.append(this.root)
-    this.offs = [followScheme(el.getRootNode().host || el, this.root), this.store.on("tick", () => this.moveNow())]
+    this.offs = [this.store.on("markets", () => this.load()), followScheme(el.getRootNode().host || el, this.root), this.store.on("tick", () => this.moveNow())]
     this.load()
     this.timer = setInterval(() => this.load(), 60000)
   }
@@ -37,7 +37,7 @@ class Week {
       const known = bars.get(row.id) || []
       bars.set(row.id, known.concat(windows))
     }
-    const sessions = (week.sessions || []).map((s) => ({...s, open: epochOf(s.open), close: epochOf(s.close)})).filter((s) => s.close > this.from && s.open < to)
+    const sessions = this.store.markets.flatMap((market) => market.sessions.map((s) => ({...s, calendar: market.name}))).filter((s) => s.close > this.from && s.open < to)
     setText(this.note, bars.size ? `${bars.size} scheduled · times of this browser (${zone})` : "No strategy is scheduled.")
     this.axis.replaceChildren(h("span", {class: "name"}), h("div", {class: "lane"}, [...Array(7)].map((_, d) => { const at = this.from + d * DAY; const label = h("span", {class: "day"}, zoned("", {weekday: "short", day: "numeric", month: "short"}).format(new Date((at + 43200) * 1000))); label.style.left = this.place(at); return label })))
     const ids = [...bars.keys()].sort((a, b) => a.localeCompare(b, "en", {numeric: true}))

@@ -1,0 +1,212 @@
+"""A browser per worker, and servers whose pages the tests look at: over a fake supervisor, or over a real one."""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import re
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Page, Playwright, sync_playwright
+
+from tests.support import wait_for
+from tests.workbench import Workbench
+
+CHROMIUM = "/usr/bin/chromium"
+FLAGS = (
+    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"
+    " --disable-component-update --disable-sync"
+).split()
+SLOW_MS = 30_000  # two cores for the whole suite: a page may take long, it must not fail for that
+
+
+class Server:
+    """A dashboard's server process: its lines, its address, and orders to the fake behind it."""
+
+    def __init__(self, command: list[str], cwd: Path) -> None:
+        self._process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, bufsize=1,
+            env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1", "PYTHONUNBUFFERED": "1"},
+        )  # fmt: skip
+        self.cwd = cwd
+        self.lines: list[str] = []
+        self._answers: queue.Queue[Any] = queue.Queue()
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+        wait_for(self._address, 60, "the server's address")
+        self.url = self._address()
+        parts = urlsplit(self.url)
+        self.base = f"{parts.scheme}://{parts.netloc}"
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def _read(self) -> None:
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            if line.startswith("=> "):
+                self._answers.put(json.loads(line[3:]))
+            else:
+                self.lines.append(line.rstrip("\n"))
+
+    def _address(self) -> str:
+        if self._process.poll() is not None:
+            raise AssertionError("the server left: " + "\n".join(self.lines))
+        found = [match[0] for line in self.lines if (match := re.search(r"https?://\S+", line))]
+        return found[0] if found else ""
+
+    def order(self, method: str, *args: Any, **fields: Any) -> Any:
+        """Have the fake do something; answers what it returned."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps([method, *args, *([fields] if fields else [])]) + "\n")
+        self._process.stdin.flush()
+        return self._answers.get(timeout=30)
+
+    def calls(self, path: str) -> list[Any]:
+        """Bodies of the calls the pages made to a path, POST only."""
+        return [body for method, made, body in self.order("calls") if made == path and method != "GET"]
+
+    def interrupt(self) -> list[str]:
+        """Ctrl-C; answers everything it printed."""
+        self._process.send_signal(signal.SIGINT)
+        self._process.wait(20)
+        self._reader.join(5)
+        return self.lines
+
+    def close(self) -> None:
+        """End the process."""
+        if self._process.poll() is None:
+            self._process.terminate()
+            try:
+                self._process.wait(10)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait(10)
+        for stream in (self._process.stdin, self._process.stdout):
+            assert stream is not None
+            self._reader.join(5)
+            stream.close()
+
+
+Serve = Callable[..., Server]
+
+
+@pytest.fixture
+def serve(tmp_path: Path) -> Iterator[Serve]:
+    """`serve(count, *options)`: the real server and pages over `count` fake strategies."""
+    servers = []
+
+    def start(count: int = 11, *options: str, toml: str = "", token: bool = False) -> Server:
+        workspace = tmp_path / f"desk{len(servers)}"
+        workspace.mkdir()
+        (workspace / "stratpanel.toml").write_text(toml, encoding="utf-8")
+        command = [sys.executable, "-m", "tests.dashboard.fake_serve", str(count), "--workspace", str(workspace)]
+        command += ["--port", "0", "--no-open", *([] if token else ["--no-token"]), *options]
+        server = Server(command, workspace)
+        servers.append(server)
+        return server
+
+    yield start
+    for server in servers:
+        server.close()
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[Workbench]:
+    """A real workspace, up."""
+    made = Workbench.make(tmp_path / "w")
+    try:
+        made.cli("up")
+        yield made
+    finally:
+        made.close()
+
+
+@pytest.fixture
+def real(bench: Workbench) -> Iterator[Server]:
+    """The dashboard of a real workspace."""
+    command = [sys.executable, "-m", "stratpanel.dashboard.serve", "--workspace", str(bench.folder), "--port", "0"]
+    server = Server([*command, "--no-open", "--no-token"], bench.folder)
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="session")
+def playwright() -> Iterator[Playwright]:
+    with sync_playwright() as started:
+        yield started
+
+
+@pytest.fixture(scope="session")
+def chromium(playwright: Playwright) -> Iterator[Browser]:
+    browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+    yield browser
+    browser.close()
+
+
+class Watched:
+    """What went wrong, or outside, in the pages of one context."""
+
+    def __init__(self) -> None:
+        self.errors: list[str] = []
+        self.outside: list[str] = []
+
+    def follow(self, page: Page, base: str) -> None:
+        page.on("pageerror", lambda error: self.errors.append(str(error)))
+        page.on("console", lambda said: self.errors.append(said.text) if said.type == "error" else None)
+        page.on("request", lambda asked: self._asked(asked.url, base))
+
+    def _asked(self, url: str, base: str) -> None:
+        if not url.startswith((base, base.replace("http", "ws"), "data:", "blob:", "about:")):
+            self.outside.append(url)
+
+
+Visit = Callable[..., Page]
+
+
+@pytest.fixture
+def visit(chromium: Browser) -> Iterator[Visit]:
+    """`visit(server, "/?…", width=, height=, dark=)`: a page that must show no error and ask nobody else for anything."""
+    contexts: list[BrowserContext] = []
+    watched = Watched()
+
+    def open_page(
+        server: Server,
+        path: str = "/",
+        *,
+        width: int = 1440,
+        height: int = 900,
+        dark: bool = False,
+        ready: str = ".board .count",
+        **options: Any,
+    ) -> Page:
+        context = chromium.new_context(viewport={"width": width, "height": height}, **options)
+        context.set_default_timeout(SLOW_MS)
+        contexts.append(context)
+        if dark:
+            context.add_cookies([{"name": "stratpanel_scheme", "value": "dark", "url": server.base}])
+        page = context.new_page()
+        watched.follow(page, server.base)
+        page.goto(server.base + path)
+        if ready:
+            page.wait_for_selector(ready, state="attached")
+            page.wait_for_function(
+                "() => [...window.stratpanelStores.values()].some(s => s.seq >= 0 && s.seq !== null)"
+            )
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert watched.outside == []
+    assert watched.errors == []

@@ -1,0 +1,159 @@
+"""The page of one strategy: its tabs, forms and editors, over a fake supervisor whose calls are recorded."""
+
+from __future__ import annotations
+
+import pytest
+from playwright.sync_api import Page, expect
+from playwright.sync_api import TimeoutError as PlaywrightTimeout
+
+from tests.dashboard.conftest import SLOW_MS, Serve, Visit
+from tests.support import wait_for
+
+pytestmark = pytest.mark.browser
+expect.set_options(timeout=SLOW_MS)
+EMA = "/api/strategies/ema"
+
+
+def patched(server: object) -> list[object]:
+    return [body for method, path, body in server.order("calls") if method == "PATCH" and path == EMA]  # type: ignore[attr-defined]
+
+
+def type_until(page: Page, label: str, text: str, sees: str) -> None:
+    """Type into a field until the page says what it should; Material's fields are deaf for a moment after they appear."""
+
+    def said() -> bool:
+        page.get_by_label(label, exact=True).fill("")
+        page.get_by_label(label, exact=True).fill(text)
+        try:
+            page.get_by_text(sees).first.wait_for(timeout=3000)
+        except PlaywrightTimeout:
+            return False
+        return True
+
+    wait_for(said, 30, f"{label} = {text} to be answered by {sees!r}")
+
+
+def test_deep_links_tabs_back_and_forward(serve: Serve, visit: Visit) -> None:
+    page = visit(serve(3), "/?strategy=ema&tab=runs", ready=".sp.runs tbody tr")
+    expect(page.locator(".strategy h1")).to_have_text("ema")
+    expect(page.get_by_role("tab", name="Runs")).to_have_attribute("aria-selected", "true")
+    expect(page.locator(".runs td.reason").nth(1)).to_have_text("crashed <b>hard</b>")
+    page.get_by_role("tab", name="Logs").click()
+    expect(page.locator(".sp.log.full .line").first).to_be_visible()
+    assert page.url.endswith("?strategy=ema&tab=logs")
+    page.go_back()
+    expect(page.get_by_role("tab", name="Runs")).to_have_attribute("aria-selected", "true")
+    page.keyboard.press("Escape")
+    expect(page.locator(".board .row").first).to_be_visible()
+    assert "strategy" not in page.url
+
+
+def test_settings_are_checked_while_typing_and_saved_as_a_patch(serve: Serve, visit: Visit) -> None:
+    server = serve(3)
+    page = visit(server, "/?strategy=ema&tab=settings", ready=".strategy")
+    memory = page.get_by_label("Memory, MiB")
+    type_until(page, "Memory, MiB", "lots", '"lots" is not a number')
+    expect(page.get_by_role("button", name="Save")).to_be_disabled()
+    memory.fill("0.5")
+    expect(page.get_by_text("1 to correct")).to_be_visible()
+    memory.fill("2048")
+    page.get_by_label("Environment").fill("A=1\nB=two=2")
+    expect(page.get_by_text("from the next start on; restart to apply now")).to_be_visible()
+    page.get_by_role("button", name="Save").click()
+    expect(page.get_by_text("saved;")).to_be_visible()
+    body = patched(server)[-1]
+    assert body["limits"]["memory_mb"] == 2048
+    assert body["env"] == {"A": "1", "B": "two=2"}
+    assert "schedule" not in body, "only what changed"
+
+
+def test_a_schedule_is_checked_and_foreseen_as_one_types(serve: Serve, visit: Visit) -> None:
+    server = serve(3)
+    page = visit(server, "/?strategy=ema&tab=schedule", ready=".preview .list li.start")
+    expect(page.locator(".preview .list li")).to_have_count(10)
+    start = page.get_by_label("Start", exact=True)
+    start.fill("25:99")
+    expect(page.locator(".preview .said.bad")).to_contain_text('"25:99" is not HH:MM')
+    expect(page.get_by_role("button", name="Save")).to_be_disabled()
+    start.fill("open+7m")
+    expect(page.locator(".preview .rule").first).to_have_text("open+7m")
+    page.get_by_role("button", name="Save").click()
+    wait_for(lambda: patched(server), 20, "the patch")
+    assert patched(server)[-1]["schedule"]["windows"][0]["start"] == "open+7m"
+
+
+def test_source_is_edited_saved_deployed_and_compared(serve: Serve, visit: Visit) -> None:
+    server = serve(3)
+    page = visit(server, "/?strategy=ema&tab=source", ready=".code[data-ready=ace]")
+    expect(page.locator(".code .ace_keyword, .code .ace_support").first).to_have_text("print")
+    page.locator(".code .ace_text-input").focus()
+    page.keyboard.press("Control+A")
+    page.keyboard.type("def broken(:")
+    expect(page.get_by_text("line 1: invalid syntax")).to_be_visible()
+    page.keyboard.press("Control+A")
+    page.keyboard.type("print('new')")
+    expect(page.get_by_text("not saved")).to_be_visible()
+    page.get_by_role("button", name="Save").click()
+    expect(page.get_by_text("saved; the schedule goes on")).to_be_visible()
+    assert [body for method, path, body in server.order("calls") if method == "PUT"] == ["print('new')"]
+    page.get_by_role("button", name="Deploy", exact=True).click()
+    expect(page.get_by_text("deployed")).not_to_have_count(0)
+    assert len(server.calls(f"{EMA}/deploy")) == 1
+    page.get_by_role("button", name="Diff", exact=True).first.click()
+    expect(page.locator(".diff .plus")).to_have_text("+print('<b>new</b>')")
+    page.get_by_role("button", name="Roll back to it").click()
+    page.get_by_role("dialog").get_by_role("button", name="Roll back").click()
+    wait_for(lambda: server.calls(f"{EMA}/rollback"), 20)
+    assert server.calls(f"{EMA}/rollback") == [{"n": 1}]
+
+
+def test_promoting_wants_the_name_typed(serve: Serve, visit: Visit) -> None:
+    server = serve(3)
+    page = visit(server, "/?strategy=ema&tab=source", ready=".versions li")
+    page.get_by_role("button", name="Promote").first.click()
+    box = page.get_by_role("dialog")
+    yes = box.get_by_role("button", name="Promote to live")
+    expect(yes).to_be_disabled()
+    box.get_by_role("textbox").fill("em")
+    expect(yes).to_be_disabled()
+    box.get_by_role("textbox").fill("ema")
+    yes.click()
+    wait_for(lambda: server.calls(f"{EMA}/promote"), 20)
+    assert server.calls(f"{EMA}/promote") == [{"version": 2, "mode": "live"}]
+
+
+def test_removing_wants_the_name_typed_and_leads_back(serve: Serve, visit: Visit) -> None:
+    server = serve(3)
+    server.order("change", "ema", state="stopped", pid=None)
+    page = visit(server, "/?strategy=ema&tab=runs", ready=".strategy")
+    page.get_by_role("button", name="more actions").last.click()
+    page.get_by_role("menuitem", name="Remove…").click()
+    box = page.get_by_role("dialog")
+    box.get_by_role("textbox").fill("ema")
+    box.get_by_role("button", name="Remove").click()
+    expect(page.locator(".board .row")).to_have_count(2)
+
+
+def test_a_new_strategy_is_made_from_a_blank(serve: Serve, visit: Visit) -> None:
+    server = serve(2)
+    page = visit(server, "/?page=new", ready=".code[data-ready=ace]")
+    page.get_by_label("Id", exact=True).fill("../evil")
+    expect(page.get_by_role("button", name="Make it")).to_be_disabled()
+    page.get_by_label("Id", exact=True).fill("fresh")
+    page.get_by_role("button", name="Make it").click()
+    expect(page.locator(".strategy h1")).to_have_text("fresh")
+    made = server.calls("/api/strategies")
+    assert made[0]["id"] == "fresh"
+    assert "signal.SIGTERM" in made[0]["source"]
+
+
+def test_the_week_shows_each_window_and_opens_its_schedule(serve: Serve, visit: Visit) -> None:
+    page = visit(serve(3), "/?page=week", ready=".week .window")
+    expect(page.locator(".week .row")).to_have_count(3)
+    page.locator(".week .window").first.click()
+    expect(page.get_by_role("tab", name="Schedule")).to_have_attribute("aria-selected", "true")
+
+
+def test_resources_draw_history(serve: Serve, visit: Visit) -> None:
+    page = visit(serve(2), "/?strategy=ema&tab=resources", ready=".bk-Figure canvas, .bk-Canvas canvas")
+    expect(page.get_by_text("in this span: the dotted lines")).to_be_visible()
