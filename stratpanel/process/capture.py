@@ -40,6 +40,8 @@ class Capture:
         self._pump = LogPump(
             read_end, log["path"], int(log["max_bytes"]), int(log["keep"]), dropped_bytes=dropped, required=required
         )
+        if required:  # a new run, not the successor of one that lives
+            self._pump.begin_run()
         # with a write end of our own the pipe never reports a hangup: its end is not the end of the run
         self._write_end = platform.reopen_pipe(read_end, os.O_WRONLY | os.O_NONBLOCK)
         loop.watch(read_end, self._readable)
@@ -55,7 +57,7 @@ class Capture:
         self._pump.pump()
         pause = self._pump.suggest_pause()
         if pause > 0:
-            time.sleep(pause)  # half a millisecond at most; in a flood it halves the work
+            time.sleep(pause)  # 4 ms at most, in a flood: waking for every line would cost more than the lines
 
     def look(self) -> None:
         """Now and then: rotate what is over its size and ends with a line."""

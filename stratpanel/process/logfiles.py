@@ -232,8 +232,11 @@ def rotating(fd: int, *, wait: bool = False) -> Iterator[bool]:
     """
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-    except OSError:  # held by retention, or a file system without locks: rotate later, or for ever not
+    except BlockingIOError:
         yield False
+        return
+    except OSError:  # a file system without locks: an unlocked rotation is better than a log that grows for ever
+        yield True
         return
     try:
         yield True

@@ -19,7 +19,7 @@ from pathlib import Path
 from stratpanel.process import logfiles
 from stratpanel.process.logfiles import OpenLog
 
-STAMP_EVERY_S = 0.010
+STAMP_EVERY_NS = 10_000_000
 # How often the name is looked up to see whether somebody deleted, moved or replaced the file.
 LOOK_EVERY_S = 0.005
 # A full disk, a failed rotation: when to try again.
@@ -78,7 +78,7 @@ class LogPump:
         self._copying = not HAS_SPLICE
         self._log: OpenLog | None = None
         self._size = 0
-        self._stamped = -1.0
+        self._stamped = 0
         self._stamped_offset = -1
         self._looked = 0.0
         self._called = 0.0
@@ -130,6 +130,11 @@ class LogPump:
             return False
         return self._rotate(now)
 
+    def begin_run(self) -> None:
+        """A new run begins: if the one before left its last line unfinished, end that, so that the two don't mix."""
+        if self._log is not None and not self._ends_line(self._log):
+            self.mark("the line above was left unfinished by the run before")
+
     def mark(self, text: str) -> bool:
         """Write a line of ours, on a line of its own; False when there is no room (nothing is then written)."""
         self._look(time.monotonic())
@@ -138,7 +143,7 @@ class LogPump:
             return False
         newline = b"" if self._ends_line(log) else b"\n"
         line = newline + f"[stratpanel] {text}\n".encode(errors="replace")
-        self._stamp(log, time.monotonic())
+        self._stamp(log, time.time_ns())
         try:
             written = os.pwrite(log.fd, line, self._size)
         except OSError:
@@ -148,7 +153,7 @@ class LogPump:
                 os.ftruncate(log.fd, self._size)
             return False
         self._size += written
-        self._stamped = -1.0
+        self._stamped = 0
         return True
 
     def clear(self) -> None:
@@ -192,8 +197,10 @@ class LogPump:
             log = self._log
             if log is None:
                 return self._discard()
-        if now - self._stamped >= STAMP_EVERY_S:
-            self._stamp(log, now)
+        # By the wall clock, in either direction: the monotonic one stands still while a machine sleeps.
+        wall = time.time_ns()
+        if not 0 <= wall - self._stamped < STAMP_EVERY_NS:
+            self._stamp(log, wall)
         try:
             if self._copying:
                 moved = self._copy(log, room)
@@ -289,7 +296,7 @@ class LogPump:
     def _open(self) -> None:
         self._log = log = logfiles.open_current(self.log_path, time.time_ns())
         self._size = os.lseek(log.fd, 0, os.SEEK_END)
-        self._stamped = -1.0
+        self._stamped = 0
         self._stamped_offset = -1
         self._looked = time.monotonic()
 
@@ -318,25 +325,21 @@ class LogPump:
 
     def _was_cut(self, log: OpenLog, size: int) -> None:
         log.records = logfiles.reborn(log.times_fd, log.records, size, time.time_ns())
-        self._stamped = -1.0
+        self._stamped = 0
         self._stamped_offset = -1
 
-    def _stamp(self, log: OpenLog, now: float) -> None:
+    def _stamp(self, log: OpenLog, wall: int) -> None:
         """Record that the byte at the end of the file comes now. Before it comes: a kill between the two leaves a
         record that the next one at the same offset overwrites, never a line with the time of the line before it."""
-        self._stamped = now
+        self._stamped = wall
         if log.times_fd < 0:
             return
         if not log.records:
-            log.records = logfiles.write_birth(log.times_fd, self._size, time.time_ns())
+            log.records = logfiles.write_birth(log.times_fd, self._size, wall)
         if self._stamped_offset == self._size:
             log.records -= 1
         try:
-            os.pwrite(
-                log.times_fd,
-                logfiles.RECORD.pack(self._size, time.time_ns()),
-                log.records * logfiles.RECORD.size,
-            )
+            os.pwrite(log.times_fd, logfiles.RECORD.pack(self._size, wall), log.records * logfiles.RECORD.size)
         except OSError:  # no room: these lines get the time before them
             return
         log.records += 1
@@ -385,8 +388,8 @@ class LogPump:
             return False
         try:
             with logfiles.rotating(log.fd) as held:
-                if not held:
-                    self._rotate_at = now + RETRY_S
+                if not held:  # retention is at work, for a millisecond
+                    self._rotate_at = now + LOOK_EVERY_S
                     return False
                 logfiles.rotate(self.log_path, self.keep)
         except OSError:  # a folder that cannot be written: go on in the same file, try again later

@@ -7,6 +7,7 @@ import os
 import random
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
@@ -360,16 +361,10 @@ async def test_no_looking_is_needed_where_the_kernel_tells(monkeypatch: pytest.M
         follower = follows.follow(str(log))
         for number in range(50):
             waiting = asyncio.create_task(read_lines(follower, 1))
-            await wait_until_waiting(follows)
+            await asyncio.sleep(0)  # it looks, finds nothing, waits
             pipe.say(numbered_lines(number, 1))
             assert await waiting == [numbered_lines(number, 1).decode().rstrip()]
     follows.close()
-
-
-async def wait_until_waiting(follows: LogFollows) -> None:
-    """Until a follower has found nothing new."""
-    while not any(source._waiting for source in follows._sources.values()):
-        await asyncio.sleep(0)
 
 
 def test_the_watch_says_so_when_it_cannot_watch(tmp_path: Path) -> None:
@@ -400,3 +395,32 @@ def test_retention_while_running_and_not(tmp_path: Path) -> None:
     assert content(log) == b"current\n"
     logfiles.clear(log)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_pruning_while_it_rotates_deletes_only_the_oldest(tmp_path: Path) -> None:
+    log = tmp_path / "ema.log"
+    with piped(log, max_bytes=2000, keep=1000) as pipe:
+        stop = threading.Event()
+        pruned: list[str] = []
+
+        def prune_on() -> None:
+            while not stop.is_set():
+                pruned.extend(logfiles.prune(log, 3))
+
+        pruner = threading.Thread(target=prune_on)
+        pruner.start()
+        deadline = time.monotonic() + DEADLINE_S
+        count = 0
+        try:
+            while len(pruned) < 50 and time.monotonic() < deadline:
+                pipe.say(numbered_lines(count, 10))
+                count += 10
+        finally:
+            stop.set()
+            pruner.join()
+    assert len(pruned) >= 50
+    logfiles.prune(log, 3)
+    assert len(files(log)) == 4
+    kept = [int(line[:9]) for line in content(log).splitlines()]
+    assert kept == list(range(kept[0], count))
+    assert not [path for path in tmp_path.glob("*.times") if not path.with_suffix("").exists()]

@@ -83,6 +83,22 @@ def test_the_steps_are_all_that_there_are(tmp_path: Path) -> None:
     assert sorted(set(rotation_steps(tmp_path / "ema.log", 3))) == sorted(STEPS)
 
 
+DIES = """
+import os, signal, sys
+from stratpanel.process import logfiles
+from stratpanel.process.logpump import LogPump
+log, read_fd, step, occurrence = sys.argv[1], int(sys.argv[2]), sys.argv[3], int(sys.argv[4])
+seen = 0
+def die(name):
+    global seen
+    seen += name == step
+    if seen == occurrence:
+        os.kill(os.getpid(), signal.SIGKILL)
+logfiles.on_step = die
+LogPump(read_fd, log, 1000, 3).pump()
+"""
+
+
 @pytest.mark.parametrize("occurrence", [1, 2])
 @pytest.mark.parametrize("step", STEPS)
 def test_killed_between_two_renames_the_successor_finishes(step: str, occurrence: int, tmp_path: Path) -> None:
@@ -93,24 +109,13 @@ def test_killed_between_two_renames_the_successor_finishes(step: str, occurrence
     cursor = reader.tail(1, None).lines[0].cursor
     read_fd, write_fd = os.pipe()
     os.write(write_fd, numbered_lines(40, 1))
-    pid = os.fork()
-    if pid == 0:
-        seen = 0
-
-        def die(name: str) -> None:
-            nonlocal seen
-            seen += name == step
-            if seen == occurrence:
-                os.kill(os.getpid(), signal.SIGKILL)
-
-        logfiles.on_step = die
-        try:
-            LogPump(read_fd, log, 1000, 3).pump()
-        finally:
-            os._exit(0)
-    _, status = os.waitpid(pid, 0)
-    if not os.WIFSIGNALED(status):
-        assert occurrence == 2, f"{step} was never reached"
+    died = subprocess.run(
+        [sys.executable, "-c", DIES, str(log), str(read_fd), step, str(occurrence)],
+        pass_fds=(read_fd,),
+        cwd=ROOT,
+        timeout=60,
+    )
+    assert died.returncode == -signal.SIGKILL or (occurrence == 2 and died.returncode == 0), f"{step} was not reached"
     # A reader in that very state sees all that is left, with its times.
     torn = page_all(reader, 7)
     kept = b"".join(line.text.encode() + b"\n" for line in torn)

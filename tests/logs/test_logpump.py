@@ -220,6 +220,24 @@ def test_times_cost_at_most_a_record_in_ten_milliseconds(clock: Clock, tmp_path:
     assert 90 <= Path(f"{log}.times").stat().st_size / 16 <= 102
 
 
+def test_a_machine_that_slept_does_not_put_the_next_line_before_its_sleep(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    log = tmp_path / "ema.log"
+    with piped(log) as pipe:
+        pipe.say(b"evening\n")
+        # The monotonic clock did not move.
+        monkeypatch.setattr(clock, "time_ns", lambda: int(clock.now + 36_000) * 10**9)
+        pipe.say(b"morning\n")
+        monkeypatch.setattr(clock, "time_ns", lambda: int(clock.now + 35_000) * 10**9)
+        pipe.say(b"clock set back\n")
+    assert times(log) == [
+        ("evening", at(clock.now)),
+        ("morning", at(clock.now + 36_000)),
+        ("clock set back", at(clock.now + 35_000)),
+    ]
+
+
 def test_every_file_begins_with_a_record(tmp_path: Path) -> None:
     log = tmp_path / "ema.log"
     with piped(log, max_bytes=100, keep=50) as pipe:
@@ -338,6 +356,17 @@ def test_a_mark_stands_on_a_line_of_its_own(tmp_path: Path) -> None:
         assert pipe.pump.mark("run ends")
         pipe.say(b"next\n")
     assert log.read_text() == "[stratpanel] run begins\nunfinished\n[stratpanel] run ends\nnext\n"
+
+
+def test_a_run_does_not_go_on_in_the_unfinished_line_of_the_one_before(tmp_path: Path) -> None:
+    log = tmp_path / "ema.log"
+    for text in b"first\n", b"Enter price: ", b"third\n":
+        with piped(log) as pipe:
+            pipe.pump.begin_run()
+            pipe.say(text)
+    assert log.read_text() == (
+        "first\nEnter price: \n[stratpanel] the line above was left unfinished by the run before\nthird\n"
+    )
 
 
 def test_clear_leaves_an_empty_log_and_nothing_of_the_old(tmp_path: Path) -> None:

@@ -147,7 +147,7 @@ def test_since_and_run_select_by_the_times_beside_the_log(
     fake = Clock()
     with pytest.MonkeyPatch.context() as patch, piped(log, max_bytes=300, keep=1000) as pipe:
         patch.setattr("stratpanel.process.logpump.time", fake)
-        pipe.pump._stamped = -1.0
+        pipe.pump._stamped = 0
         for ms, text in steps:
             fake.now += ms / 1000
             pipe.say(text)
