@@ -25,6 +25,7 @@ from stratpanel.model.errors import Conflict, NotFound
 from stratpanel.model.ids import find_id
 from stratpanel.model.states import State
 from stratpanel.model.strategy import Strategy
+from stratpanel.model.values import DEFAULT_MEMORY_PROBLEM
 from stratpanel.process.paths import Runtime
 from stratpanel.supervisor import statusview
 from stratpanel.supervisor.actions import Actions, new_hold
@@ -358,6 +359,7 @@ class Core:
             "max_strategies": self.advice.max_strategies,
             "warnings": [
                 *self.settings.warnings,
+                *([DEFAULT_MEMORY_PROBLEM] if DEFAULT_MEMORY_PROBLEM else []),
                 *self.chores.calendar_warnings,
                 *(problem for problem in (self.history.problem, self.journal.problem) if problem),
             ],

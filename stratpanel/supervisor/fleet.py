@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from stratpanel.market.check import check
 from stratpanel.market.plan import DayException, Hold, Plan, Window
+from stratpanel.model import schema
 from stratpanel.model.errors import Conflict, InvalidValue, NotFound, PreconditionFailed
 from stratpanel.model.ids import find_id
-from stratpanel.model.merge import merge_patch
 from stratpanel.model.states import REMOVABLE
 from stratpanel.model.strategy import Strategy, report
 from stratpanel.model.values import Hold as HoldValue
@@ -325,18 +325,18 @@ class Fleet:
             return await self._patch(unit, unit.strategy, merge, by)
 
     async def _patch(self, unit: Unit, old: Strategy, merge: dict[str, Any], by: str) -> list[str]:
-        fresh = Strategy.from_config(unit.id, merge_patch(old.config(), merge))
-        if fresh.etag() == unit.etag:
+        values = schema.checked_patch(old, merge)
+        if not values:
             return []
         warnings: list[str] = []
-        if "schedule" in merge:
-            plan = plan_of(fresh.config(), self._core.settings.timezone)
+        if "schedule" in values:
+            plan = plan_of(
+                {**old.config(), "schedule": schema.to_json(values["schedule"])}, self._core.settings.timezone
+            )
             warnings = refuse_bad_schedule(plan, self._core.calendar_of(plan.calendar), self._core.clock.now())
-        before, wanted = old.param.values(), fresh.param.values()
-        keys = [name for name in fresh.config() if before[name] != wanted[name]]
-        old.param.update(**{name: wanted[name] for name in keys})
+        report(old, **values)
         self._configure(unit)
-        self._core.happened("config", unit, by, f"changed: {', '.join(keys)}")
+        self._core.happened("config", unit, by, f"changed: {', '.join(values)}")
         self.changed(unit.id)
         await self.durable()
         return warnings

@@ -14,7 +14,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
-from stratpanel.market.decide import boundaries, decide, next_start, next_stop
+from stratpanel.market.decide import boundaries, decide, next_start, next_stop, window_began
 from stratpanel.market.plan import Decision
 from stratpanel.model.states import State
 from stratpanel.supervisor.clock import TimeWatch
@@ -170,7 +170,7 @@ class Reconciler:
             return
         if core.clock.time() < unit.not_before:
             return
-        begun = self._window_began(unit, now)
+        begun = window_began(unit.plan, self.calendar(unit), now)
         if unit.spent is not None and (begun is None or begun.timestamp() <= unit.spent):
             return  # it ended by itself in this window, or gave up: the next window is its next chance
         by_hand = unit.hold.kind == "started"
@@ -186,20 +186,6 @@ class Reconciler:
     def _away_at(self, moment: float) -> str | None:
         """Why nobody looked at that epoch second: we were down, or the machine slept."""
         return next((because for since, until, because in self._gaps if since < moment <= until), None)
-
-    def _window_began(self, unit: Unit, now: datetime) -> datetime | None:
-        """When the window that we are in began; None outside one, or when it never began (24x7)."""
-        begun: datetime | None = None
-        after = now - timedelta(days=8)
-        while True:
-            edges = boundaries(unit.plan, self.calendar(unit), after, 8)
-            for edge in edges:
-                if edge.at > now:
-                    return begun
-                begun = edge.at if edge.action == "start" else None
-            if not edges or edges[-1].at <= after:
-                return begun
-            after = edges[-1].at
 
     def _explain(self, unit: Unit, decision: Decision, changed: bool) -> None:
         resting = unit.state is State.STOPPED and not decision.run

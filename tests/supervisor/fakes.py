@@ -176,6 +176,7 @@ class FakeProcesses:
         self.behave: Callable[[FakeRunner], None] = lambda runner: runner.run()
         self.gate: asyncio.Event | None = None
         self.ended: list[str] = []
+        self.deaf = False
 
     def last(self, id: str) -> FakeRunner:
         return next(runner for runner in reversed(self.runners) if runner.id == id)
@@ -203,7 +204,7 @@ class FakeProcesses:
         self, id: str, on_message: Callable[[Message], None], on_closed: Callable[[], None]
     ) -> FakeRunner | None:
         runner = self.living.get(id)
-        if runner is None:
+        if runner is None or self.deaf:
             return None
         runner.on_message, runner.on_closed = on_message, on_closed
         asyncio.get_running_loop().call_soon(lambda: runner.say())

@@ -8,8 +8,11 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from stratpanel.model.errors import Conflict
 from stratpanel.supervisor.clock import TimeWatch
-from tests.supervisor.fakes import Bench, FakeClock, settle
+from tests.supervisor.fakes import Bench, FakeClock, FakeRunner, settle
 
 DAYS = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
 NINE = datetime(2026, 11, 23, 9, 0, tzinfo=UTC).timestamp()  # a Monday
@@ -328,6 +331,80 @@ async def test_a_hold_noted_just_before_a_power_cut_still_holds(tmp_path: Path) 
     await again.core.fleet.durable()
     assert (bench.runtime.root / "holds.log").read_bytes() == b"", "the registry has it now"
     await again.close()
+
+
+async def test_a_lost_one_cannot_be_started_until_reset(tmp_path: Path) -> None:
+    bench = await at_nine(tmp_path)
+    unit = await bench.add()
+    await bench.started(unit)
+    runner = bench.processes.last("ema")
+    folder = bench.runtime.run_dir("ema")
+    (folder / "status.json").write_text(json.dumps(runner.status))
+    (folder / "run.lock").touch()
+    runner.status = {**runner.status, "members": [], "leader": None}
+    bench.processes.deaf = True
+    runner.die()
+    await settle()
+    await bench.clock.advance(6)
+    await bench.reach(unit, "lost")
+    assert "lost" in bench.events("ema")
+    with pytest.raises(Conflict) as caught:
+        await bench.core.actions.start(unit, by="anna")
+    assert caught.value.code == "STATE_LOST"
+    result = await bench.core.actions.reset(unit, by="anna")
+    assert result.strategy["state"] == "stopped"
+    assert not (folder / "run.lock").exists()
+    await bench.close()
+
+
+async def test_an_order_that_dies_with_its_launcher_is_given_again(tmp_path: Path) -> None:
+    bench = await at_nine(tmp_path)
+    unit = await bench.add()
+
+    def die_once(runner: FakeRunner) -> None:
+        if len(bench.processes.runners) == 1:
+            bench.processes.living.pop(runner.id)
+            runner.die()
+        else:
+            runner.run()
+
+    bench.processes.behave = die_once
+    going = asyncio.create_task(bench.core.actions.start(unit, by="anna"))
+    await bench.at_work(unit, runs=2)
+    await bench.clock.advance(1)
+    assert (await going).strategy["state"] == "running"
+    assert len(bench.processes.living) == 1
+    await bench.close()
+
+
+async def test_a_registry_of_openalgo_comes_up_paused_until_a_person_resumes(tmp_path: Path) -> None:
+    (tmp_path / "strategies/scripts").mkdir(parents=True)
+    (tmp_path / "strategies/scripts/ema.py").write_text("print('x')\n")
+    entry = {
+        "name": "EMA",
+        "file_path": "strategies/scripts/ema.py",
+        "file_name": "ema.py",
+        "exchange": "24x7",
+        "is_running": True,
+        "pid": 4242,
+        "is_scheduled": True,
+        "schedule_start": "09:00",
+        "schedule_stop": "15:00",
+        "schedule_days": DAYS,
+        "created_at": "2026-01-01T00:00:00",
+        "user_id": "me",
+    }
+    (tmp_path / "strategies/strategy_configs.json").write_text(json.dumps({"ema": entry}))
+    bench = await Bench(tmp_path, FakeClock(NINE)).open()
+    await look(bench)
+    assert bench.core.supervisor_status()["state"] == "paused"
+    assert not bench.processes.runners
+    assert any("4242" in event["message"] for event in bench.history.event_rows)
+    would = await bench.core.actions.resume_all(by="anna", dry_run=True)
+    assert [row["id"] for row in would["would_start"]] == ["ema"]
+    await bench.core.actions.resume_all(by="anna")
+    await bench.at_work(bench.core.units["ema"])
+    await bench.close()
 
 
 async def test_quiet_is_said_once_and_ends_with_a_line(tmp_path: Path) -> None:

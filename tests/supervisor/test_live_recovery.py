@@ -154,6 +154,8 @@ def test_a_broken_registry_with_live_runners_means_degraded(house: House) -> Non
     house.ok("POST", "/api/reload", {})
     assert house.answers()["state"] == "running"
     assert house.status("other")["state"] == "stopped"
+    told = house.status("ema")
+    assert (told["state"], told["hold"]) == ("stopped", "stopped"), "a stop said while degraded still holds"
 
 
 def test_a_broken_registry_without_runners_is_refused_with_78(house: House) -> None:
