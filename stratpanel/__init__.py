@@ -6,9 +6,10 @@ notebook wants (`connect`) is imported when it is first asked for.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
+TYPE_CHECKING = False  # importing typing would cost every strategy that imports stratpanel.live 5 ms
 if TYPE_CHECKING:
+    from typing import Any
+
     from stratpanel.client.connect import Workspace, connect
     from stratpanel.model.errors import StratpanelError
 

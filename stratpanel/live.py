@@ -13,8 +13,13 @@ import signal as _signals
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+
+TYPE_CHECKING = False  # importing typing would double what this module costs a strategy's start
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any, TypeVar
+
+    P = TypeVar("P")
 
 __all__ = [
     "heartbeat",
@@ -29,7 +34,6 @@ __all__ = [
     "stop_reason",
 ]
 
-P = TypeVar("P")
 MAX_FILE_BYTES = 64 * 1024 * 1024  # a report a second for a week; past it reports are dropped, never the strategy
 MAX_LINE_BYTES = 8 * 1024
 
@@ -146,7 +150,7 @@ def _given_values() -> dict[str, Any]:
             values = json.load(file)
     except (OSError, ValueError) as error:
         sys.exit(f"cannot read the parameters of this run from {path}: {error}")
-    if not isinstance(values, Mapping):
+    if not isinstance(values, dict):
         sys.exit(f"cannot read the parameters of this run: {path} is not a JSON object")
     return dict(values)
 
