@@ -239,17 +239,6 @@ class Calendar:
             found += [Session(day.date, utc(a), utc(b), kind, day.why) for a, b in day.parts]
         return found
 
-    def is_open(self, at: datetime) -> bool | None:
-        """Whether the market trades at this instant; None where the data cannot tell."""
-        if self.always_open:
-            return True
-        moment = int(at.timestamp())
-        day = local(moment, self.timezone).date()
-        around = [self.day(day + timedelta(days=n)) for n in (-1, 0, 1)]
-        if any(a <= moment < b for one in around for a, b in one.parts):
-            return True
-        return False if around[1].known else None
-
 
 def _always(day: date, calendar: Calendar) -> Session:
     opens, closes = (utc(instant(day, minutes, calendar.timezone)) for minutes in (0, MINUTES_A_DAY))

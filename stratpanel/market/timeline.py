@@ -32,11 +32,6 @@ class Span(NamedTuple):
     stop: int | None
     runs: tuple[Run, ...]
 
-    def assumed_at(self, at: float) -> bool:
-        """True where nothing but an unknown calendar's presumed window covers this instant."""
-        covering = [run.assumed for run in self.runs if run.start <= at < run.stop]
-        return bool(covering) and all(covering)
-
     def run_at(self, at: float) -> Run:
         """The stretch that covers this instant, a confirmed one first, the longest first."""
         covering = [run for run in self.runs if run.start <= at < run.stop] or [self.runs[0]]

@@ -144,7 +144,6 @@ def test_past_the_end_nothing_is_invented(name: str) -> None:
     with pytest.raises(CannotAnswer, match="2026-12-31"):
         found.sessions(date(2026, 12, 30), date(2027, 1, 4))
     assert found.day(date(2027, 2, 1)).kind == "unknown"
-    assert found.is_open(datetime(2027, 2, 1, 11, tzinfo=IST)) is None
     assert found.day(date(2027, 1, 26)).why == "Republic Day"  # known already, and closed
     with pytest.raises(CannotAnswer, match="2024-01-01"):
         found.sessions(date(2023, 12, 29), date(2023, 12, 29))
@@ -155,16 +154,6 @@ def test_24x7_never_closes_and_never_ends() -> None:
     assert found is not None
     rows = found.sessions(date(2031, 1, 4), date(2031, 1, 5))
     assert [(row.close - row.open) for row in rows] == [timedelta(days=1)] * 2
-    assert found.is_open(at("2031-01-04 03:00")) is True
-
-
-def test_is_open() -> None:
-    found = calendar("NSE")
-    assert found is not None
-    assert found.is_open(at("2026-11-25 09:15")) is True
-    assert found.is_open(at("2026-11-25 15:30")) is False
-    assert found.is_open(at("2026-11-08 18:30")) is True
-    assert found.is_open(at("2024-03-02 11:00")) is False  # between the two parts of the drill
 
 
 # -- the engine itself, on calendars made here
