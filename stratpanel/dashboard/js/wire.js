@@ -5,7 +5,7 @@ export function render({model, el}) {
   const store = storeOf(model.bus)
   model.on("msg:custom", (text) => store.receive(text))
   store.seq = null
-  store.send = (message) => model.send_msg(message)
+  store.send = (message) => model.send_msg(JSON.parse(JSON.stringify(message)))  // Bokeh refuses undefined
   store.send({do: "ready"})
   for (const waiting of [...store.asked.values()]) { waiting.reject(new Error("the connection was renewed before the answer came")) }
   store.asked.clear()

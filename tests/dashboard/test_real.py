@@ -1,0 +1,107 @@
+"""The page over real processes: what the operator clicks is what the processes do."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+import pytest
+from playwright.sync_api import expect
+
+from tests.dashboard.conftest import SLOW_MS, Server, Visit
+from tests.support import pid_alive, wait_for
+from tests.workbench import Workbench
+
+pytestmark = pytest.mark.browser
+expect.set_options(timeout=SLOW_MS)
+TICKER = "import time\nn = 0\nwhile True:\n    print(f'INFO tick {n} <b>x</b>', flush=True)\n    n += 1\n    time.sleep(0.1)\n"
+
+
+def test_start_watch_edit_deploy_stop(bench: Workbench, real: Server, visit: Visit) -> None:
+    bench.register("tick", TICKER)
+    page = visit(real)
+    cell = page.locator('.board .row[data-id="tick"] .cell.state')
+    expect(cell).to_have_text("stopped")
+    page.get_by_role("button", name="start tick").click()
+    expect(cell).to_have_text("running")
+    pid = bench.leader_pid("tick")
+    assert pid is not None
+    expect(page.locator('.board .row[data-id="tick"] .cell.pid')).to_have_text(str(pid))
+    expect(page.locator(".sp.log .line .text", has_text="<b>x</b>").first).to_be_visible()
+    expect(page.locator('.board .row[data-id="tick"] .cell.memory .val')).to_contain_text("MB")
+
+    page.get_by_role("button", name="stop tick").click()
+    page.get_by_role("dialog").get_by_role("button", name="Stop").click()
+    expect(cell).to_have_text("stopped")
+    assert not pid_alive(pid)
+    assert bench.status("tick")["hold"] == "stopped"
+
+
+def test_a_killed_strategy_is_shown_and_told(bench: Workbench, real: Server, visit: Visit) -> None:
+    bench.register("tick", TICKER)
+    bench.cli("start", "tick")
+    page = visit(real)
+    cell = page.locator('.board .row[data-id="tick"] .cell.state')
+    expect(cell).to_have_text("running")
+    os.kill(bench.leader_pid("tick") or 0, signal.SIGKILL)
+    expect(cell).to_have_text("exited")
+    expect(page.locator('.board .row[data-id="tick"] .cell.exit')).to_have_text("KILL")
+    expect(page.locator(".toast.bad")).to_contain_text("tick")
+
+
+def test_the_supervisor_goes_and_comes_back_under_an_open_page(bench: Workbench, real: Server, visit: Visit) -> None:
+    bench.register("tick", TICKER)
+    bench.cli("start", "tick")
+    page = visit(real)
+    cell = page.locator('.board .row[data-id="tick"] .cell.state')
+    expect(cell).to_have_text("running")
+    pid = bench.leader_pid("tick")
+    bench.cli("down", "--keep")
+    expect(page.locator(".notices .line.bad", has_text="does not answer")).to_be_visible()
+    expect(page.locator(".sp.board.stale")).to_have_count(1)
+    assert pid is not None
+    assert pid_alive(pid)
+    bench.cli("up")
+    expect(page.locator(".sp.board.stale")).to_have_count(0)
+    expect(cell).to_have_text("running")
+    expect(page.locator(".sp.log .line .text", has_text="tick").last).to_be_visible()
+    assert bench.leader_pid("tick") == pid
+
+
+def test_panic_from_the_page_ends_every_tree(bench: Workbench, real: Server, visit: Visit) -> None:
+    for id_ in ("one", "two"):
+        bench.register(id_, TICKER)
+    bench.cli("start", "one", "two")
+    page = visit(real)
+    expect(page.locator(".head .totals")).to_contain_text("2 running")
+    pids = [bench.leader_pid("one"), bench.leader_pid("two")]
+    page.get_by_role("button", name="PANIC").click()
+    page.get_by_role("dialog").get_by_role("button", name="Stop everything").click()
+    expect(page.locator(".head .totals")).to_contain_text("0 running")
+    wait_for(lambda: not any(pid_alive(pid or 0) for pid in pids), 10)
+    page.get_by_role("button", name="start one").click()
+    expect(page.locator(".toast.bad")).to_contain_text("panic")
+    assert bench.leader_pid("one") is None
+
+
+def test_source_settings_and_schedule_reach_the_supervisor(bench: Workbench, real: Server, visit: Visit) -> None:
+    bench.register("tick", TICKER)
+    page = visit(real, "/?strategy=tick&tab=source", ready=".code[data-ready=ace]")
+    expect(page.locator(".code .ace_keyword").first).to_have_text("import")
+    page.locator(".code .ace_text-input").focus()
+    page.keyboard.press("Control+A")
+    page.keyboard.insert_text("print('v2', flush=True)\n")
+    page.get_by_role("button", name="Save", exact=True).click()
+    expect(page.get_by_text("saved; the schedule goes on")).to_be_visible()
+    assert (bench.folder / "strategies/scripts/tick.py").read_text().startswith("print('v2'")
+    page.get_by_role("button", name="Deploy", exact=True).click()
+    expect(page.locator(".versions li")).not_to_have_count(0)
+    wait_for(lambda: bench.api.get("/api/strategies/tick/versions")["versions"], 20)
+
+    page.get_by_role("tab", name="Schedule").click()
+    page.get_by_role("button", name="Add a window").click()
+    page.get_by_text("Whether the schedule starts and stops the strategy").click()
+    expect(page.locator(".preview .list li")).to_have_count(10)
+    page.get_by_role("button", name="Save", exact=True).click()
+    wait_for(lambda: bench.status("tick")["scheduled"], 20, "the schedule to be saved")
+    assert bench.api.get("/api/strategies/tick")["config"]["schedule"]["windows"][0]["start"] == "09:20"
