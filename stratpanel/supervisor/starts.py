@@ -265,7 +265,8 @@ class Starts:
             core.endings.never_started(unit)
             return
         if run.order.attempt >= ATTEMPTS or not core.may_start(unit):
-            self._failed(unit, "START_FAILED", f"cannot start {unit.id}: the launcher died {run.order.attempt} times")
+            text = f"cannot start {unit.id}: no runner came up, asked {run.order.attempt} times; see log/supervisor.log"
+            self._failed(unit, "START_FAILED", text)
             return
         log.warning("%s: the launcher died with the order; giving it again", unit.id)
         unit.stop_asked("its launcher died")

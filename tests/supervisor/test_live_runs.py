@@ -129,3 +129,44 @@ def test_the_environment_and_the_descriptors_hold_nothing_of_ours(house: House) 
     promised = {"STRATPANEL_RUN_ID", "STRATPANEL_LIVE_FILE", "STRATPANEL_STOP_REASON"}
     assert {name for name in names if name.startswith("STRATPANEL_")} <= promised
     assert not [link for link in links.values() if link.startswith("socket:")]
+
+
+def test_the_flatten_script_runs_once_when_all_trees_are_empty(house: House) -> None:
+    settings = house.workspace / "stratpanel.toml"
+    (house.workspace / "strategies/scripts/flatten.py").write_text(
+        "import os, pathlib\n"
+        "alive = [p for p in os.listdir('/proc') if p.isdigit()]\n"
+        "pathlib.Path('flattened').write_text(os.environ['SP_MODE'])\n"
+    )
+    text = settings.read_text().replace("[panic]", '[panic]\nthen = "strategies/scripts/flatten.py"', 1)
+    settings.write_text(text)
+    house.up().add("ema")
+    running = house.ok("POST", "/api/strategies/ema/start", {})["strategy"]
+    answer = house.ok("POST", "/api/panic", {"why": "test"})
+    assert answer["stopped"] == ["ema"]
+    assert not pid_alive(running["pid"])
+    wait_for(lambda: (house.workspace / "flattened").exists(), 10, "the flatten script")
+    assert (house.workspace / "flattened").read_text() == "live"
+    status = house.reach("after-panic", "exited")
+    assert status["exit_code"] == 0
+    house.ok("POST", "/api/resume", {"confirm": True})
+    assert house.call("GET", "/api/strategies/after-panic")[0] == 404
+
+
+def test_an_exit_is_known_at_once_and_a_stop_answers_when_done(house: House) -> None:
+    import time
+    from datetime import datetime
+
+    source = "import os, sys, time\nwhile not os.path.exists('go'):\n    time.sleep(0.001)\nsys.exit(7)\n"
+    house.up().add("ends", source)
+    house.ok("POST", "/api/strategies/ends/start", {})
+    (house.workspace / "go").touch()
+    status = house.reach("ends", "exited")
+    known = datetime.fromisoformat(status["state_since"]).timestamp()
+    ended = datetime.fromisoformat(status["last_stopped"]).timestamp()
+    assert known - ended < 0.5, "0.05 s on a quiet machine; this bound only says that nobody polls"
+    house.add("ema")
+    house.ok("POST", "/api/strategies/ema/start", {})
+    begun = time.monotonic()
+    house.ok("POST", "/api/strategies/ema/stop")
+    assert time.monotonic() - begun < 2.0
