@@ -11,9 +11,10 @@ from stratpanel.process import wake
 from stratpanel.process.paths import Runtime
 from tests.support import wait_for
 
-TICKER = """import itertools, time
+# one write per line: print() of an unbuffered Python writes a line in pieces, and a stream may begin between them
+TICKER = """import itertools, sys, time
 for number in itertools.count():
-    print("tick", number, flush=True)
+    sys.stdout.write(f"tick {number}\\n")
     time.sleep(0.05)
 """
 
