@@ -76,9 +76,17 @@ class Actions:
                 unit.pending = order
             else:
                 core.starts.begin(unit, order)
-        warnings = core.crowding() if changed else []
+        warnings = self._crowding() if changed else []
         await asyncio.gather(core.journal.synced(), self._up(unit, order))
         return self._result(unit, changed, warnings)
+
+    def _crowding(self) -> list[str]:
+        """The warning of the seed's scaling table, when more strategies run than it allows on this machine."""
+        running = sum(unit.is_live for unit in self._core.units.values())
+        good_for = self._core.advice.max_strategies
+        if running <= good_for:
+            return []
+        return [f"{running} strategies run; this machine is good for {good_for} (see `stratpanel doctor`)"]
 
     def _hold_for_start(self, unit: Unit, by: str) -> None:
         """In its window a start lifts a stop; outside it holds to the end of the next; unscheduled, for good."""

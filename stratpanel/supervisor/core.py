@@ -172,7 +172,7 @@ class Core:
         """End our threads and lines; strategies and their runners are not touched."""
         self.leaving = True
         with contextlib.suppress(TimeoutError):  # a disk that hangs must not keep us; the file stays whole
-            await asyncio.wait_for(self.fleet.durable(), SAVE_S)
+            await asyncio.wait_for(asyncio.gather(self.fleet.durable(), self.books.outcomes_written()), SAVE_S)
         for task in self._tasks:
             task.cancel()
         self.edges.stop()
@@ -233,9 +233,9 @@ class Core:
 
     def status_of(self, unit: Unit) -> dict[str, Any]:
         """The status fields of CONTRACTS."""
-        return statusview.status(
-            unit, self.clock.time(), self.zone_of(unit), str(self.log_path(unit.id)), self.secrets.mask
-        )
+        if not unit.log_path:
+            unit.log_path = str(self.log_path(unit.id))  # joining paths costs more than all the rest of a status
+        return statusview.status(unit, self.clock.time(), self.zone_of(unit), unit.log_path, self.secrets.mask)
 
     def happened(self, type: str, unit: Unit | None, by: str, message: str, **more: Any) -> None:
         """Append an event."""
@@ -297,16 +297,6 @@ class Core:
             strategy = Strategy.from_config(id, config)
             unit = self.fleet.take_up(id, strategy)
         return unit
-
-    def crowding(self) -> list[str]:
-        """The warning of the seed's scaling table, when more strategies run than it allows on this machine."""
-        running = sum(unit.is_live for unit in self.units.values())
-        if running <= self.advice.max_strategies:
-            return []
-        text = (
-            f"{running} strategies run; this machine is good for {self.advice.max_strategies} (see `stratpanel doctor`)"
-        )
-        return [text]
 
     def reload_settings(self) -> None:
         """Read stratpanel.toml again. Raises InvalidValue, and then nothing changes."""

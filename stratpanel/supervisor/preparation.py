@@ -84,7 +84,9 @@ class Preparation:
         return Prepared(spec, version.n, mode, notes, deployed)
 
     def _parameters(self, folder: Path, params: dict[str, Any]) -> dict[str, str]:
-        """The run's parameters: a file of JSON, and a variable for each plain value."""
+        """The run's parameters, if it has any: a file of JSON, and a variable for each plain value."""
+        if not params:
+            return {}
         write_json(folder / "params.json", params)
         return {"SP_PARAMS_FILE": str(folder / "params.json"), **parameter_variables(params)}
 

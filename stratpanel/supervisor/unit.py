@@ -94,6 +94,7 @@ class Unit:
         self.strategy: Strategy | None = None  # the Param object; follows this record, never leads it
         self.config: dict[str, Any] = {}  # its configuration as plain JSON values, safe to hand to a thread
         self.etag = ""
+        self.log_path = ""
         self.plan = Plan(enabled=False)
         self.state = State.STOPPED
         self.why = ""
