@@ -18,6 +18,7 @@ import pytest
 
 from stratpanel.supervisor import historydb, historyfile, usage
 from stratpanel.supervisor.history import History
+from stratpanel.supervisor.historypending import Batch
 from tests.support import wait_for
 
 
@@ -280,6 +281,7 @@ def test_a_full_disk_keeps_history_in_memory_says_so_and_catches_up(
     again = History(path)
     assert len(again.events(limit=5000)) == 2000
     assert again.run("a")
+    assert 1.0 in again.usage("ema", since=now - 60)["cpu_percent"]  # type: ignore[operator]
     again.close()
 
 
@@ -370,18 +372,30 @@ def test_every_fact_is_seen_once_while_it_moves_to_disk(history: History, monkey
         stored = file.execute("SELECT coalesce(sum(cpu_n), 0) FROM usage_60").fetchone()[0] if file else 0
         return int(stored) + sum(len(samples) // usage.WIDTH for samples in view.samples)  # type: ignore[attr-defined]
 
-    worker = threading.Thread(target=hand_over)
-    worker.start()
+    stored = history._pending.stored
+
+    def stored_late(batch: Batch) -> None:
+        """Hold the moment open in which the facts are on disk and still pending."""
+        over.wait(0.005)
+        stored(batch)
+
+    def flush() -> None:
+        while not over.is_set():
+            assert history.flush()
+
+    monkeypatch.setattr(history._pending, "stored", stored_late)
+    workers = [threading.Thread(target=hand_over), threading.Thread(target=flush)]
+    for worker in workers:
+        worker.start()
     try:
-        for turn in range(200):
-            if turn % 5 == 0:
-                assert history.flush()
+        for _ in range(300):
             least = given[1]
             seen = history._file.ask(count, usage_of="ema")
             assert least <= seen <= given[0]
     finally:
         over.set()
-        worker.join()
+        for worker in workers:
+            worker.join()
 
 
 def test_handing_over_never_waits_for_the_disk(history: History) -> None:

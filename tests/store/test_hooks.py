@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from stratpanel.supervisor.hooks import Hooks
+from stratpanel.supervisor.hooks import OUTPUT_BYTES, Hooks, _collect
 from stratpanel.supervisor.secrets import Secrets
 from stratpanel.supervisor.settings import ALERTS, OnEvent
 from tests.support import pids_marked, wait_for
@@ -186,6 +186,29 @@ def test_a_command_that_floods_or_never_reads_holds_nobody_up(make: MakeHooks, r
     hooks.close(30)
     assert "the end" in reports.text
     assert len(reports.text) < 2000
+
+
+def test_of_what_a_command_prints_only_the_end_is_held(tmp_path: Path) -> None:
+    result_read, result_write = os.pipe()
+    output_read, output_write = os.pipe()
+
+    def print_much() -> None:
+        for n in range(200):
+            os.write(output_write, f"{n:03}".encode() + b"x" * 50_000)
+        os.write(output_write, b"the end")
+        os.write(result_write, b"{}")
+        os.close(result_write)
+        os.close(output_write)
+
+    printer = threading.Thread(target=print_much)
+    printer.start()
+    result, output = _collect(result_read, output_read, 30)
+    printer.join()
+    os.close(result_read)
+    os.close(output_read)
+    assert result == b"{}"
+    assert output.endswith(b"the end")
+    assert len(output) == OUTPUT_BYTES
 
 
 def test_too_many_waiting_are_dropped_and_counted(make: MakeHooks, tmp_path: Path, reports: Reports) -> None:
