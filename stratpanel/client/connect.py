@@ -13,7 +13,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stratpanel.client.connection import Api, find_workspace
+from stratpanel.client.connection import Api, find_workspace, strategy_path
 from stratpanel.client.mirror import Mirror, State, shared_mirror
 from stratpanel.client.strategy import Lines, Strategy, frame_of
 from stratpanel.model.errors import NotFound
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 DISPLAY = "stratpanel.notebook.display"
 """The module that shows a workspace or a strategy in a cell; looked up by name, since the client knows no views."""
+
+PROMOTE = "stratpanel.notebook.promote"
+"""The module that makes a script of a notebook, looked up by name as well."""
 
 
 def connect(path: str | os.PathLike[str] = ".", *, by: str | None = None) -> Workspace:
@@ -119,6 +122,17 @@ class Workspace:
         script = Path(path).expanduser().resolve()
         name = id or (script.parent.name if script.name == "main.py" else script.stem)
         self.change("POST", "/api/strategies", {"id": name, "path": str(script)})
+        return self[name]
+
+    def promote_notebook(self, path: str | os.PathLike[str], id: str | None = None) -> Strategy:
+        """Register the cells tagged `strategy` (and `parameters`) of a notebook as a script, or save them into it."""
+        notebook = Path(path).expanduser().resolve()
+        source = str(import_module(PROMOTE).script_of(notebook))
+        name = id or notebook.stem
+        if name in self:
+            self.change("PUT", f"{strategy_path(name)}/source", source)
+        else:
+            self.change("POST", "/api/strategies", {"id": name, "source": source})
         return self[name]
 
     def panic(self, why: str = "") -> dict[str, Any]:

@@ -10,7 +10,8 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from stratpanel.client.connection import strategy_path
-from stratpanel.model.errors import NotFound
+from stratpanel.client.reports import Reports
+from stratpanel.model.errors import InvalidValue, NotFound
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -220,6 +221,38 @@ class Strategy:
         index = pd.to_datetime(data["t"], unit="s", utc=True).tz_convert(zone)
         frame = pd.DataFrame(columns, index=index.rename("time"), dtype="float64")
         return frame.loc[frame.first_valid_index() :] if len(frame) else frame
+
+    @property
+    def metrics(self) -> pd.DataFrame:
+        """What the newest run reported with `live.metric(...)`, a column each, by time."""
+        return self.reports_of().metrics
+
+    @property
+    def signals(self) -> pd.DataFrame:
+        """What the newest run reported with `live.signal(...)`: side and fields by time."""
+        return self.reports_of().signals
+
+    def reports_of(self, run: str | None = None) -> Reports:
+        """Metrics, signals and notes of one run; of the newest one that reported unless a run_id is given."""
+        return Reports.of(self._get("live", run=run))
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """Name and default of each parameter of the script's Param class. Raises InvalidValue if unreadable."""
+        found = self._get("parameters")
+        if found["problem"]:
+            raise InvalidValue(f"cannot read the parameters of {self.id}: {found['problem']}")
+        return {row["name"]: row["default"] for row in found["parameters"]}
+
+    def promote(self, mode: str = "live", *, yes: str | None = None) -> Strategy:
+        """Let the deployed version trade live, after showing what that means and asking for the name.
+
+        `yes` may hold the name for scripts. A new version never inherits it. Raises Conflict when it is not typed.
+        """
+        from stratpanel.client.promotion import ask
+
+        ask(self, mode, yes)
+        return self._act("promote", True, {"mode": mode, "version": self.version})
 
     def versions(self) -> pd.DataFrame:
         """Deployed versions, newest first."""

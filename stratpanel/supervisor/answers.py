@@ -18,7 +18,7 @@ from stratpanel.market.week import Planned, week_rows, week_text
 from stratpanel.model import schema
 from stratpanel.model.errors import InvalidValue, NotFound
 from stratpanel.model.values import Schedule
-from stratpanel.supervisor import uploads
+from stratpanel.supervisor import reports, uploads
 from stratpanel.supervisor.core import ChangeCallback, Core, TickCallback
 from stratpanel.supervisor.events import EventLog
 from stratpanel.supervisor.fleet import plan_of, refuse_bad_schedule
@@ -169,6 +169,28 @@ class Answers:
     async def runs(self, id: str, limit: int = 100) -> list[Json]:
         """Its runs, newest first."""
         return await asyncio.to_thread(self._core.history.runs, self._core.unit(id).id, limit)
+
+    async def live(self, id: str, run: str | None, since: float | None, limit: int) -> Json:
+        """What a run reported through stratpanel.live; the newest run with reports unless one is named."""
+        unit = self._core.unit(id)
+        return await asyncio.to_thread(self._live, unit.id, run, since, limit)
+
+    def _live(self, id: str, run: str | None, since: float | None, limit: int) -> Json:
+        workspace = self._core.workspace
+        runs = reports.runs_with_reports(workspace, id)
+        if run is not None and run not in runs:
+            raise NotFound(f"{id} has no run {run[:200]!r} with reports", code="RUN_NOT_FOUND")
+        chosen = run or (runs[0] if runs else None)
+        found = (
+            reports.read(reports.file_of(workspace, id, chosen), since=since, limit=limit) if chosen else reports.NONE
+        )
+        return {"run_id": chosen, "runs": runs, **found}
+
+    async def parameters(self, id: str) -> Json:
+        """The script's Param class, read in a child process."""
+        unit = self._core.unit(id)
+        found = await asyncio.to_thread(self._core.preparation.read_parameters, unit.config)
+        return found.to_json()
 
     async def usage(self, id: str, since: float | None, step: float | None) -> Json:
         """CPU, memory, threads and open files over time."""

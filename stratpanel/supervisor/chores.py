@@ -12,6 +12,7 @@ from datetime import date
 from typing import TYPE_CHECKING, Final
 
 from stratpanel.process import logfiles
+from stratpanel.supervisor import reports
 
 if TYPE_CHECKING:
     from stratpanel.supervisor.core import Core
@@ -64,6 +65,10 @@ class Chores:
         """Delete rotated logs that are older than their strategy, or the workspace, wants to keep them."""
         core = self._core
         for unit in tuple(core.units.values()):
+            try:
+                await asyncio.to_thread(reports.prune, core.workspace, unit.id)
+            except OSError as error:
+                log.warning("cannot delete old reports of %s: %s", unit.id, error)
             policy = unit.config.get("log") or {}
             days = policy.get("keep_days") or core.settings.retention.log_days
             if not days:

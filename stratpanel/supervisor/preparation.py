@@ -12,9 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from stratpanel.model.errors import StratpanelError
 from stratpanel.process.records import write_json
+from stratpanel.supervisor import reports
 from stratpanel.supervisor.environment import Interpreter, command, interpreter, parameter_variables, surroundings
-from stratpanel.supervisor.parameters import check_values
+from stratpanel.supervisor.parameters import Parameters, check_values, read_parameters
 from stratpanel.supervisor.unit import Order
 from stratpanel.supervisor.uploads import entry_of
 
@@ -50,6 +52,14 @@ class Preparation:
         core = self._core
         return interpreter(config.get("interpreter"), core.workspace, core.settings.python or core.python)
 
+    def read_parameters(self, config: dict[str, Any]) -> Parameters:
+        """What the working copy's Param class declares; whatever is wrong with it is its `problem`."""
+        try:
+            script = entry_of(self._core.shelf.working_copy(config["file_path"]))
+            return read_parameters(script, self.python(config).path)
+        except StratpanelError as error:
+            return Parameters(problem=error.message)
+
     def check_params(self, config: dict[str, Any], params: dict[str, Any]) -> None:
         """Ask the script's own Param class, in a child process, whether it takes these values. Raises InvalidValue."""
         script = entry_of(self._core.shelf.working_copy(config["file_path"]))
@@ -69,7 +79,9 @@ class Preparation:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         env = self.environment(id, config, mode, python, run_id)
         env |= self._parameters(folder, params)
-        env["STRATPANEL_LIVE_FILE"] = str(folder / "live.jsonl")
+        live = reports.file_of(core.workspace, id, run_id)
+        live.parent.mkdir(parents=True, exist_ok=True)
+        env["STRATPANEL_LIVE_FILE"] = str(live)
         env["STRATPANEL_STOP_REASON"] = str(folder / "stop_reason")
         env["STRATPANEL_RUN_ID"] = run_id
         spec = self._spec(id, config, command(python, version.entry_path, args), env)

@@ -330,6 +330,15 @@ class FakeCore:
         self._known(id)
         return [{"run_id": f"{id}~1", "started": "2026-11-20T09:20:00+05:30", "ended": None, "exit_code": None}][:limit]
 
+    async def live(self, id: str, run: str | None, since: float | None, limit: int) -> Json:
+        self._known(id)
+        return {"run_id": None, "runs": [], "t": [], "metrics": {}, "signals": [], "notes": [], "heartbeat": None,
+                "cut": False}  # fmt: skip
+
+    async def parameters(self, id: str) -> Json:
+        self._known(id)
+        return {"class": None, "parameters": [], "problem": None}
+
     async def usage(self, id: str, since: float | None, step: float | None) -> Json:
         self._known(id)
         return {"step_s": step or 1.0, "t": [1.0, 2.0], "cpu_percent": [0.5, None], "memory_mb": [10.0, None],

@@ -13,6 +13,7 @@ from stratpanel.supervisor.api.ports import ActionResult, Json
 from stratpanel.supervisor.api.strategies import StrategyRoute, number_field, text_field
 
 MAX_RUNS: Final = 10_000
+MAX_REPORTS: Final = 20_000
 WORKING: Final = "working"
 
 
@@ -114,6 +115,25 @@ class Runs(StrategyRoute):
         """Past runs, newest first."""
         limit = wire.whole_number("limit", self.query("limit"), 100, 1, MAX_RUNS)
         self.answer({"runs": await self.core.runs(id, limit)})
+
+
+class Live(StrategyRoute):
+    """GET /api/strategies/{id}/live?run=&since=&limit="""
+
+    async def get(self, id: str) -> None:
+        """What a run reported through stratpanel.live: metrics, signals, notes; the newest run unless one is named."""
+        since = wire.instant("since", self.query("since"))
+        limit = wire.whole_number("limit", self.query("limit"), 5000, 1, MAX_REPORTS)
+        run = self.query("run") or None
+        self.answer(await self.core.live(id, run, since.timestamp() if since else None, limit))
+
+
+class Parameters(StrategyRoute):
+    """GET /api/strategies/{id}/parameters"""
+
+    async def get(self, id: str) -> None:
+        """The script's own Param class, read in a child process."""
+        self.answer(await self.core.parameters(id))
 
 
 class Usage(StrategyRoute):

@@ -241,6 +241,16 @@ def _past_paths() -> Part:
                 "CPU, memory, threads, files", ref("Usage"), _parameter("since", moment), _whole("step", 1, 2_678_400)
             )
         },
+        f"{STRATEGY}/live": {
+            "get": _get(
+                "metrics, signals and notes of a run",
+                ANY_OBJECT,
+                _parameter("run", TEXT),
+                _parameter("since", moment),
+                _whole("limit", 1, 20_000),
+            )
+        },
+        f"{STRATEGY}/parameters": {"get": _get("the script's own parameters", ANY_OBJECT)},
         f"{STRATEGY}/schedule/explain": {
             "get": _get("should it run, and why", ref("Explanation"), _parameter("at", moment))
         },

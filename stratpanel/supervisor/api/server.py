@@ -54,6 +54,8 @@ def routes(site: Site) -> list[Any]:
         (rf"{ONE}/logs/stream", logs.LogStream),
         (rf"{ONE}/runs", code.Runs),
         (rf"{ONE}/usage", code.Usage),
+        (rf"{ONE}/live", code.Live),
+        (rf"{ONE}/parameters", code.Parameters),
         (rf"{ONE}/schedule/explain", code.Explain),
         (r"/api/calendars", whole.Calendars),
         (r"/api/calendars/([^/]+)", whole.OneCalendar),
