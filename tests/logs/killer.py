@@ -83,9 +83,7 @@ def main(log: str, max_bytes: int, kills: int, seed: int, kind: str) -> None:
         select.select([read_fd], [], [])
         last.pump()
     last.close()
-    assert writer.stderr is not None
-    print("printed", int(writer.stderr.read()), "kills", kills)
-    writer.wait()
+    print("printed", int(writer.communicate()[1]), "kills", kills)
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 
 from stratpanel.process import logfiles
 from stratpanel.supervisor import logfollow, logs
+from stratpanel.supervisor.logblocks import LogFile, LogSet
 from stratpanel.supervisor.logfollow import LogFollower, LogFollows
 from stratpanel.supervisor.logs import LogReader
 from stratpanel.supervisor.logwatch import LogWatch
@@ -109,6 +110,28 @@ def test_several_rotations_between_two_reads_lose_nothing(tmp_path: Path) -> Non
         lines, _, reset = follow_all(reader, cursor)
     assert not reset
     assert [int(line.text[:9]) for line in lines] == list(range(5, 95))
+
+
+def test_what_is_written_between_a_look_and_the_rotation_is_not_missed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = tmp_path / "ema.log"
+    with piped(log, max_bytes=1000, keep=20) as pipe, LogReader(log) as reader:
+        pipe.say(numbered_lines(0, 5))
+        cursor = follow_all(reader, None)[1]
+        pipe.say(numbered_lines(5, 1))
+        real = LogSet.is_current
+
+        def too_late(self: LogSet, file: LogFile) -> bool:
+            monkeypatch.setattr(LogSet, "is_current", real)
+            pipe.say(numbered_lines(6, 10))
+            pipe.say(numbered_lines(16, 10))
+            return real(self, file)
+
+        monkeypatch.setattr(LogSet, "is_current", too_late)
+        lines, _, reset = follow_all(reader, cursor)
+    assert not reset
+    assert [int(line.text[:9]) for line in lines] == list(range(5, 26))
 
 
 def test_a_reader_overtaken_by_retention_is_told_and_gets_all_that_is_left_once(tmp_path: Path) -> None:
@@ -395,6 +418,43 @@ def test_retention_while_running_and_not(tmp_path: Path) -> None:
     assert content(log) == b"current\n"
     logfiles.clear(log)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_rotation_waits_for_retention_and_retention_for_a_rotation(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = tmp_path / "ema.log"
+    with piped(log, max_bytes=1000, keep=20) as pipe:
+        for first in range(0, 60, 10):
+            pipe.say(numbered_lines(first, 10))
+        pipe.say(numbered_lines(60, 9))
+        old = time.time() - 3 * 86400
+        for number in 6, 5, 4:
+            os.utime(f"{log}.{number}", (old, old))
+        printed = 69
+
+        def print_more(_: str) -> None:
+            nonlocal printed
+            pipe.pump._rotate_at = 0
+            pipe.say(numbered_lines(printed, 1))
+            printed += 1
+
+        monkeypatch.setattr(logfiles, "on_step", print_more)
+        assert logfiles.prune(log, 20, max_age_days=2) == [f"{log}.{number}" for number in (4, 5, 6)]
+        # By its numbers it would have deleted what had become .4 meanwhile.
+        pruned: list[list[str]] = []
+
+        def prune_all(name: str) -> None:
+            if name != "renamed 0":  # the last rename: it is over
+                pruned.append(logfiles.prune(log, 0))
+
+        monkeypatch.setattr(logfiles, "on_step", prune_all)
+        pipe.pump._rotate_at = 0
+        pipe.say(numbered_lines(printed, 1))
+        monkeypatch.setattr(logfiles, "on_step", None)
+        assert pruned
+        assert pruned == [[]] * len(pruned)
+    assert content(log) == numbered_lines(30, printed + 1 - 30)
 
 
 def test_pruning_while_it_rotates_deletes_only_the_oldest(tmp_path: Path) -> None:
