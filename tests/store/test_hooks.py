@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.server
 import json
 import os
 import sys
@@ -299,3 +300,30 @@ def test_closing_leaves_no_thread(make: MakeHooks) -> None:
     hooks.close()
     assert not hooks.offer({"type": "crash"})
     assert not [thread for thread in threading.enumerate() if thread is hooks._thread]
+
+
+def test_a_real_address_is_really_told(make: MakeHooks, reports: Reports) -> None:
+    """Through the apprise package itself, to a web server of ours."""
+    pytest.importorskip("apprise")
+    bodies: list[dict[str, object]] = []
+
+    class Listener(http.server.BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            bodies.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            """Keep the test's output clean."""
+
+    with http.server.HTTPServer(("127.0.0.1", 0), Listener) as server:
+        listening = threading.Thread(target=server.serve_forever)
+        listening.start()
+        hooks = make(notify=(f"json://127.0.0.1:{server.server_port}/",), limit_s=60)
+        hooks.offer({"type": "fatal", "id": "ema", "message": "gave up"})
+        wait_for(lambda: bodies or reports, timeout=60, what="the message")
+        server.shutdown()
+        listening.join()
+    assert reports == []
+    assert bodies[0]["title"] == "stratpanel: ema fatal"
+    assert str(bodies[0]["message"]).startswith("gave up")
