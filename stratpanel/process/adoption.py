@@ -106,7 +106,7 @@ def adopt(
     table: ProcessTable | None = None,
 ) -> tuple[Run, LeaderWatch | None] | None:
     """Serve the recorded run from now on; None when there is nothing to serve. Raises RecordError, OSError."""
-    status = records.read_json(runtime.status(strategy_id))
+    status = records.read_json(runtime.folder(strategy_id).status)
     if status is None or ended_on_record(runtime, status) or status.get("copied"):
         return None
     leader = identity_in(status, "leader")

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import os
 import time
-from contextlib import nullcontext, suppress
-from pathlib import Path
 from typing import Any
 
 from stratpanel.process import platform
@@ -35,8 +33,6 @@ class Capture:
         self._write_end = -1
         if read_end is None:
             return
-        with nullcontext() if required else suppress(OSError):
-            Path(log["path"]).parent.mkdir(parents=True, exist_ok=True)
         self._pump = LogPump(
             read_end, log["path"], int(log["max_bytes"]), int(log["keep"]), dropped_bytes=dropped, required=required
         )

@@ -20,6 +20,7 @@ LONGEST_MESSAGE = 8 << 20
 LARGEST_BACKLOG = 16 << 20
 CHUNK = 64 << 10
 MOST_DESCRIPTORS = 16
+_encode = json.JSONEncoder(separators=(",", ":")).encode
 _CMSG_CLOEXEC = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
 
 
@@ -55,7 +56,7 @@ class Channel:
         """Send, or keep until `flush`. `fds` stay the caller's and may be closed at once. Raises ChannelClosed."""
         if fds:
             message = {**message, "fds": len(fds)}
-        data = json.dumps(message, separators=(",", ":")).encode() + b"\n"
+        data = _encode(message).encode() + b"\n"
         if self._backlog + len(data) > LARGEST_BACKLOG:
             raise ChannelClosed("the other side does not read")
         self._outgoing.append((data, [os.dup(fd) for fd in fds]))

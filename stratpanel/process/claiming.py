@@ -60,23 +60,23 @@ def disown_foreign(runtime: Runtime) -> None:
     """After a person took the workspace over from a dead host: its runs are nobody's here. Raises OSError."""
     for strategy_id in runtime.strategy_ids():
         try:
-            status = read_json(runtime.status(strategy_id))
+            status = read_json(runtime.folder(strategy_id).status)
         except RecordError:  # says nothing about anybody
             continue
         leader = identity_in(status, "leader")
         if status is not None and leader is not None and leader.where() == "elsewhere":
-            write_json(runtime.status(strategy_id), {**status, "copied": True})
+            write_json(runtime.folder(strategy_id).status, {**status, "copied": True})
 
 
 def _disown(runtime: Runtime) -> None:
     """Mark every record as somebody else's. Killed in the middle, it is done again: `here` is written last."""
     for strategy_id in runtime.strategy_ids():
         try:
-            status = read_json(runtime.status(strategy_id))
+            status = read_json(runtime.folder(strategy_id).status)
         except RecordError:  # says nothing about anybody
             continue
         if status is not None:
-            write_json(runtime.status(strategy_id), {**status, "copied": True})
+            write_json(runtime.folder(strategy_id).status, {**status, "copied": True})
         runtime.runner_socket(strategy_id).unlink(missing_ok=True)
     runtime.connection.unlink(missing_ok=True)
     why = "this workspace is a copy; nothing starts by itself here until you say `stratpanel resume`"

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Callable
-from pathlib import Path
 
 from stratpanel.process import platform
 from stratpanel.process.channel import Channel, ChannelClosed, Message
@@ -27,14 +26,14 @@ class Clients:
         self._greeting = greeting
         self._channels: dict[int, Channel] = {}
         self._listener: socket.socket | None = None
-        self._path: Path | None = None
+        self._path = ""
 
-    def listen(self, path: Path) -> None:
+    def listen(self, path: str) -> None:
         """Accept clients at this path, which only the holder of `runner.lock` may do. Raises OSError."""
-        path.unlink(missing_ok=True)
+        _remove(path)
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         listener.setblocking(False)
-        platform.bind_in_folder(listener, os.fspath(path))
+        platform.bind_in_folder(listener, path)
         listener.listen(64)
         self._listener, self._path = listener, path
         self._loop.watch(listener.fileno(), self._accept)
@@ -60,8 +59,7 @@ class Clients:
             self._loop.unwatch(self._listener.fileno())
             self._listener.close()
             self._listener = None
-            if self._path is not None:
-                self._path.unlink(missing_ok=True)
+            _remove(self._path)
 
     @property
     def has_unsent(self) -> bool:
@@ -129,3 +127,10 @@ class Clients:
         if channel is not None:
             self._loop.unwatch(fd)
             channel.close()
+
+
+def _remove(path: str) -> None:
+    try:
+        os.unlink(path)
+    except FileNotFoundError:  # there was none
+        pass

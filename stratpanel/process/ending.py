@@ -45,7 +45,7 @@ def live_runs(runtime: Runtime) -> list[Status]:
 def unended(runtime: Runtime, strategy_id: str) -> Status | None:
     """The status of a run without an end on record, whose processes would be on this machine and of this boot."""
     try:
-        status = records.read_json(runtime.status(strategy_id))
+        status = records.read_json(runtime.folder(strategy_id).status)
         if status is None or status.get("copied") or previous.ended_on_record(runtime, status):
             return None
     except RecordError:  # it names nobody; a start of that strategy is refused with the file's name
@@ -55,7 +55,7 @@ def unended(runtime: Runtime, strategy_id: str) -> Status | None:
 
 
 def _is_alive(runtime: Runtime, strategy_id: str, status: Status) -> bool:
-    if locks.is_held(runtime.runner_lock(strategy_id)) or locks.is_held(runtime.run_lock(strategy_id)):
+    if locks.is_held(runtime.folder(strategy_id).runner_lock) or locks.is_held(runtime.folder(strategy_id).run_lock):
         return True
     return bool(previous.members_of(status))
 
@@ -117,6 +117,7 @@ class Ending:
     ) -> None:
         self._table = table
         self.id = strategy_id
+        self._folder = runtime.folder(strategy_id)
         self.over = False
         self.record: ExitRecord | None = None
         self._runtime = runtime
@@ -155,7 +156,7 @@ class Ending:
 
     def _on_disk(self) -> ExitRecord | None:
         try:
-            return records.read_json(self._runtime.exit(self.id))
+            return records.read_json(self._folder.exit)
         except RecordError:
             return None
 
@@ -170,7 +171,7 @@ class Ending:
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             sock.setblocking(False)
-            platform.connect_in_folder(sock, os.fspath(self._runtime.runner_socket(self.id)))
+            platform.connect_in_folder(sock, self._folder.socket)
         except OSError:  # none listens, or its backlog is full because it hangs
             sock.close()
             return False
@@ -212,14 +213,14 @@ class Ending:
         self._loop.call_later(RETRY_S, self._approach)
 
     def _remove_holder(self) -> None:
-        identity = identity_in(locks.holder(self._runtime.runner_lock(self.id)))
-        if identity is not None and identity.pid != os.getpid() and locks.is_held(self._runtime.runner_lock(self.id)):
+        identity = identity_in(locks.holder(self._folder.runner_lock))
+        if identity is not None and identity.pid != os.getpid() and locks.is_held(self._folder.runner_lock):
             send_signal(identity, signal.SIGKILL)
 
     # -- no runner ----------------------------------------------------------------------------------------------------
 
     def _take_over(self) -> bool:
-        lock = locks.acquire(self._runtime.runner_lock(self.id), Identity.of(os.getpid()).to_json(), patience_s=0.0)
+        lock = locks.acquire(self._folder.runner_lock, Identity.of(os.getpid()).to_json(), patience_s=0.0)
         if lock is None:
             now = time.monotonic()
             self._blocked_since = self._blocked_since or now

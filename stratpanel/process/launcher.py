@@ -1,6 +1,6 @@
 """The launcher: one thread, standard library only. It forks runners on request and keeps one supervisor running.
 
-`python -m stratpanel.process.launcher [--detach] WORKSPACE [RUNTIME_DIR]`, normally through `wake.start_launcher`.
+`python -m stratpanel.process.launcher [--detach] WORKSPACE [RUNTIME_DIR]`, normally by `wake.start_launcher`.
 Because it has a single thread, what it forks may run Python safely. It must stay small (every runner is a copy of it)
 and must never do anything slow: all starts wait for it.
 """
@@ -25,6 +25,7 @@ from stratpanel.process.errors import ProcessError
 from stratpanel.process.identity import Identity
 from stratpanel.process.loop import READ, WRITE, Loop
 from stratpanel.process.paths import Runtime
+from stratpanel.process.rehearsal import rehearse
 from stratpanel.process.runner import say
 from stratpanel.process.strays import Strays, find_strays, refuse_beside
 from stratpanel.process.succession import Succession
@@ -59,6 +60,7 @@ class Launcher:
         signal.signal(signal.SIGHUP, self._on_nudge)
         signal.signal(signal.SIGTERM, self._on_end)
         signal.signal(signal.SIGINT, self._on_end)
+        rehearse(self._runtime)
         # what exists now is shared with every runner: the collector must not touch, and so copy, its pages
         gc.collect()
         gc.freeze()

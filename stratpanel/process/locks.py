@@ -25,7 +25,7 @@ _UNSUPPORTED = frozenset((errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EI
 class Lock:
     """A held lock. `fd` is not inherited through exec unless somebody duplicates it on purpose."""
 
-    def __init__(self, path: Path, fd: int) -> None:
+    def __init__(self, path: Path | str, fd: int) -> None:
         self.path = path
         self.fd = fd
 
@@ -57,7 +57,7 @@ class Lock:
             self.fd = -1
 
 
-def acquire(path: Path, record: dict[str, Any] | None = None, patience_s: float = PATIENCE_S) -> Lock | None:
+def acquire(path: Path | str, record: dict[str, Any] | None = None, patience_s: float = PATIENCE_S) -> Lock | None:
     """The lock, or None when another holds it. Raises ProcessError where the file system has no locks."""
     give_up = time.monotonic() + patience_s
     while True:
@@ -78,7 +78,7 @@ def acquire(path: Path, record: dict[str, Any] | None = None, patience_s: float 
         time.sleep(RETRY_S)
 
 
-def is_held(path: Path) -> bool:
+def is_held(path: Path | str) -> bool:
     """True while some process holds the lock."""
     try:
         fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
@@ -92,20 +92,21 @@ def is_held(path: Path) -> bool:
         os.close(fd)
 
 
-def holder(path: Path) -> dict[str, Any] | None:
+def holder(path: Path | str) -> dict[str, Any] | None:
     """What the holder, or the last one, wrote; None when nothing readable is there."""
     try:
-        found = json.loads(path.read_bytes())
+        with open(path, "rb") as file:
+            found = json.loads(file.read())
     except (OSError, ValueError):  # missing, empty, or being written this instant
         return None
     return found if isinstance(found, dict) else None
 
 
-def _no_locks(path: Path, error: OSError) -> ProcessError:
+def _no_locks(path: Path | str, error: OSError) -> ProcessError:
     if error.errno in _UNSUPPORTED:
         return ProcessError(
             "NO_LOCKS",
-            f"the file system of {path.parent} has no locks ({(error.strerror or '').lower()}); set runtime_dir in "
-            "stratpanel.toml to a folder on a local disk",
+            f"the file system of {os.path.dirname(path)} has no locks ({(error.strerror or '').lower()}); "
+            "set runtime_dir in stratpanel.toml to a folder on a local disk",
         )
     return ProcessError("LOCK_FAILED", f"cannot lock {path}: {(error.strerror or str(error)).lower()}")

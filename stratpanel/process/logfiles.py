@@ -19,7 +19,6 @@ import struct
 import time
 from collections.abc import Callable
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -84,15 +83,18 @@ def _record(times_fd: int, index: int) -> tuple[int, int]:
     return int(offset), int(ns)
 
 
-@dataclass(slots=True)
 class OpenLog:
     """The current log file, open for writing, and its sidecar (`times_fd` is -1 where that cannot be had)."""
 
-    fd: int
-    times_fd: int
-    records: int
-    device: int
-    inode: int
+    # no dataclass: the module of that name would cost each runner's ancestor a megabyte
+    __slots__ = ("device", "fd", "inode", "records", "times_fd")
+
+    def __init__(self, fd: int, times_fd: int, records: int, device: int, inode: int) -> None:
+        self.fd = fd
+        self.times_fd = times_fd
+        self.records = records
+        self.device = device
+        self.inode = inode
 
     def close(self) -> None:
         os.close(self.fd)

@@ -44,7 +44,7 @@ class Loop:
         self._numbers = count()
         self._epoll = select.epoll() if many and hasattr(select, "epoll") else None
         self._poll = None if self._epoll else select.poll()
-        self._signals: tuple[socket.socket, socket.socket] | None = None
+        self._wake: tuple[int, int] | None = None
         self.running = False
         self.turned_at = 0.0
 
@@ -77,18 +77,15 @@ class Loop:
 
     # -- signals ------------------------------------------------------------------------------------------------------
 
-    def on_signal(self, numbers: set[int], callback: Callable[[], None]) -> None:
-        """Call back on the loop when one of these arrived. A socket, since a pipe counts against the user's limit."""
-        if self._signals is None:
-            self._signals = socket.socketpair()
-            for end in self._signals:
-                end.setblocking(False)
-            signal.set_wakeup_fd(self._signals[1].fileno(), warn_on_full_buffer=False)
-        reader = self._signals[0]
+    def on_signal(self, numbers: set[int], callback: Callable[[], None], wake: tuple[int, int] | None = None) -> None:
+        """Call back on the loop when one of these arrived. `wake` is a `wake_pair` that the loop then owns."""
+        self._wake = wake or wake_pair()
+        reader, writer = self._wake
+        signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
 
         def woken(_events: int) -> None:
             try:
-                while len(reader.recv(4096)) == 4096:
+                while len(os.read(reader, 4096)) == 4096:
                     pass
             except BlockingIOError:  # the last full read was all there was
                 pass
@@ -96,7 +93,7 @@ class Loop:
 
         for number in numbers:
             signal.signal(number, _noted)
-        self.watch(reader.fileno(), woken)
+        self.watch(reader, woken)
 
     # -- running ------------------------------------------------------------------------------------------------------
 
@@ -132,11 +129,11 @@ class Loop:
 
     def close(self) -> None:
         """Let go of our own descriptors; the watched ones belong to others."""
-        if self._signals is not None:
+        if self._wake is not None:
             signal.set_wakeup_fd(-1)
-            for end in self._signals:
-                end.close()
-            self._signals = None
+            for fd in self._wake:
+                os.close(fd)
+            self._wake = None
         if self._epoll is not None:
             self._epoll.close()
 
@@ -147,6 +144,14 @@ class Loop:
             callback, timer.callback = timer.callback, None
             if callback is not None:
                 callback()
+
+
+def wake_pair() -> tuple[int, int]:
+    """Descriptors for a loop's signals. A socket pair, since a pipe would count against the user's limit."""
+    reader, writer = socket.socketpair()
+    reader.setblocking(False)
+    writer.setblocking(False)
+    return reader.detach(), writer.detach()
 
 
 def _noted(_number: int, _frame: object) -> None:

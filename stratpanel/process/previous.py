@@ -6,7 +6,6 @@ grandchild made with `subprocess` does not inherit them; the mark in its environ
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 from stratpanel.process import platform, records
@@ -24,7 +23,7 @@ def ended_on_record(runtime: Runtime, status: dict[str, Any]) -> bool:
     if status.get("phase") == "ended":
         return True
     try:
-        record = records.read_json(runtime.exit(str(status["id"])))
+        record = records.read_json(runtime.folder(str(status["id"])).exit)
     except RecordError:  # cut by a power failure: look for the processes instead
         return False
     return record is not None and record.get("run_id") == status.get("run_id")
@@ -43,7 +42,7 @@ def members_of(status: dict[str, Any]) -> dict[int, Seen]:
 def refuse_if_alive(runtime: Runtime, strategy_id: str, *, locked: bool) -> None:
     """Raise ProcessError while anything of an earlier run may live; `locked`: somebody holds its `run.lock`."""
     try:
-        status = records.read_json(runtime.status(strategy_id))
+        status = records.read_json(runtime.folder(strategy_id).status)
     except RecordError as error:
         raise ProcessError("RECORD_CORRUPT", f"cannot start {strategy_id}: {error.message}") from error
     members: dict[int, Seen] = {}
@@ -57,7 +56,7 @@ def refuse_if_alive(runtime: Runtime, strategy_id: str, *, locked: bool) -> None
             )
         members = members_of(status)
     if locked:
-        members.update(platform.holders_of(os.fspath(runtime.run_lock(strategy_id))))
+        members.update(platform.holders_of(runtime.folder(strategy_id).run_lock))
     if members:
         pids = tuple(sorted(members))
         raise ProcessError(

@@ -17,12 +17,13 @@ from stratpanel.process.errors import RecordError
 __all__ = ["RecordError", "read_json", "remove_leftovers", "sync", "write_json"]
 
 TEMPORARY = ".tmp"
+_encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
 _numbers = count()
 
 
-def write_json(path: Path, obj: object, *, fsync: bool = False, mode: int = 0o600) -> None:
+def write_json(path: Path | str, obj: object, *, fsync: bool = False, mode: int = 0o600) -> None:
     """Replace `path` by `obj` in one step; with `fsync` the record survives a power cut. Raises OSError."""
-    data = json.dumps(obj, separators=(",", ":"), ensure_ascii=False).encode("utf-8", "surrogateescape") + b"\n"
+    data = _encode(obj).encode("utf-8", "surrogateescape") + b"\n"
     target = os.fspath(path)
     folder, name = os.path.split(target)
     beside = f"{folder}/.{name}.{os.getpid()}.{next(_numbers)}{TEMPORARY}"
@@ -55,17 +56,17 @@ def _sync_folder(folder: str) -> None:
         os.close(fd)
 
 
-def sync(path: Path) -> None:
+def sync(path: Path | str) -> None:
     """Make a record that is in place survive a power cut too. Raises OSError."""
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         os.fsync(fd)
     finally:
         os.close(fd)
-    _sync_folder(os.fspath(path.parent))
+    _sync_folder(os.path.dirname(path))
 
 
-def read_json(path: Path) -> dict[str, Any] | None:
+def read_json(path: Path | str) -> dict[str, Any] | None:
     """The record in `path`; None if there is none. Raises RecordError if corrupt, OSError if unreadable."""
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
@@ -82,8 +83,11 @@ def read_json(path: Path) -> dict[str, Any] | None:
     return found
 
 
-def remove_leftovers(folder: Path) -> None:
+def remove_leftovers(folder: Path | str) -> None:
     """Delete what writers that were killed left beside the records. Only for whoever alone writes in `folder`."""
     for name in os.listdir(folder):
         if name.endswith(TEMPORARY):
-            (folder / name).unlink(missing_ok=True)
+            try:
+                os.unlink(os.path.join(folder, name))
+            except FileNotFoundError:  # its writer has just renamed it into place
+                continue

@@ -8,7 +8,6 @@ never decides that a strategy should run or stop: it obeys commands, the deadlin
 from __future__ import annotations
 
 import errno
-import os
 import time
 from collections.abc import Callable
 from typing import Any
@@ -39,6 +38,7 @@ class Run:
 
     def __init__(self, runtime: Runtime, loop: Loop, status: dict[str, Any], lock: Lock, capture: Capture) -> None:
         self.runtime = runtime
+        self.folder = runtime.folder(str(status["id"]))
         self.loop = loop
         self.status = status
         self.capture = capture
@@ -83,7 +83,7 @@ class Run:
         if not self._lock.still_named():
             raise OSError(errno.ESTALE, "the runtime folder was replaced")
         self.status["dropped_bytes"] = self.capture.dropped_bytes
-        records.write_json(self.runtime.status(self.id), self.status)
+        records.write_json(self.folder.status, self.status)
 
     def publish(self) -> bool:
         """Record the present state and tell everybody; a full disk delays the record, never the run."""
@@ -155,10 +155,10 @@ class Run:
 
     def _lock_holders(self, tree: FoundTree) -> bool:
         """Somebody who lost mark, session and parents, but not the lock it inherited. True: it is not the end."""
-        path = self.runtime.run_lock(self.id)
+        path = self.folder.run_lock
         if self.run_lock is not None or not locks.is_held(path):
             return False
-        tree.watch(platform.holders_of(os.fspath(path)))
+        tree.watch(platform.holders_of(path))
         if not tree.knows_any():  # another user's: we cannot see who, only that
             self.loop.call_later(QUIET_LOOK_S, self.look)
         return True
@@ -182,7 +182,7 @@ class Run:
     def guard(self, forked: Forked) -> None:
         """Hear from the child's gate whether its program has begun."""
         self._gate = forked
-        self.loop.watch(forked.gate.fileno(), self._gate_ready)
+        self.loop.watch(forked.said, self._gate_ready)
 
     def _gate_ready(self, _events: int = 0) -> None:
         gate = self._gate
@@ -192,7 +192,7 @@ class Run:
         if outcome is None:
             return
         self._gate = None
-        self.loop.unwatch(gate.gate.fileno())
+        self.loop.unwatch(gate.said)
         gate.close()
         if isinstance(outcome, ProcessError):
             self.error = outcome.message
@@ -387,7 +387,7 @@ class Run:
         try:
             # in a folder that was deleted, and perhaps made anew, there is no place of ours to keep it
             if self._lock.still_named():
-                records.write_json(self.runtime.exit(self.id), self._record)
+                records.write_json(self.folder.exit, self._record)
                 self.save()
         except OSError:  # kept in memory and tried again; the locks stay ours until it is written
             return False
@@ -397,9 +397,18 @@ class Run:
             self.run_lock.release()
         return True
 
+    def rehearse_end(self) -> None:
+        """The end of a run that was none, for the launcher's rehearsal: everything but the wait for the disk."""
+        self.capture.finish()
+        self._record = self._exit_record()
+        self._keep_record()
+        self.clients.tell({"ev": "exit", "record": self._record})
+        self.clients.close()
+        self.finished = True
+
     def _farewell(self) -> None:
         try:
-            records.sync(self.runtime.exit(self.id))
+            records.sync(self.folder.exit)
         except OSError:  # the next run of this id has replaced or removed it
             pass
         if self.clients.has_unsent:

@@ -32,8 +32,9 @@ DONE = 0
 CRASHED = 70
 TAKEN = 75
 
-# What ends other programs waits for ever in a runner: a shutdown's SIGTERM goes to the strategy too, and its end is
-# ours to record. Blocked, not ignored: the child inherits it as pending, so a SIGTERM just before exec is not lost.
+# What ends other programs waits for ever in a runner: a shutdown's SIGTERM goes to the strategy too, and that end is
+# ours to record. Blocked, not ignored: in the strategy's child it stays pending, so one just before exec is not lost.
+# The launcher blocks them around each fork, so that they are blocked from the runner's first instruction.
 BLOCKED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2, signal.SIGTSTP)
 
 
@@ -41,6 +42,7 @@ class Ends(NamedTuple):
     """Descriptors a forked runner keeps; -1 where it has none."""
 
     lifeline: int
+    wake: tuple[int, int]
     pipe_read: int = -1
     pipe_write: int = -1
     client: int = -1
@@ -68,13 +70,10 @@ def _live(runtime: Runtime, strategy_id: str, ends: Ends, begin: Any) -> NoRetur
 
 
 def _isolate(strategy_id: str, ends: Ends) -> None:
-    """First of all: nothing of the launcher's or of other strategies stays open, no signal of theirs stays handled."""
-    platform.close_descriptors_except({fd for fd in ends if fd >= 0})
+    """First of all: nothing of the launcher's or of other strategies stays open, and its signals wake it no more."""
+    keep = {ends.lifeline, *ends.wake, ends.pipe_read, ends.pipe_write, ends.client}
+    platform.close_descriptors_except(keep)
     signal.set_wakeup_fd(-1)
-    for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, signal.SIG_DFL)
-    signal.signal(signal.SIGPIPE, signal.SIG_IGN)
-    signal.pthread_sigmask(signal.SIG_SETMASK, BLOCKED)
     os.setsid()
     platform.name_process(f"sp:{strategy_id}")
 
@@ -108,24 +107,25 @@ def _start(runtime: Runtime, loop: Loop, spec: dict[str, Any], ends: Ends) -> in
 def _begin(runtime: Runtime, loop: Loop, spec: dict[str, Any], ends: Ends) -> tuple[Run, Forked]:
     """Everything up to the strategy's first instruction. Raises ProcessError; then nothing of it runs."""
     strategy_id = str(spec["id"])
-    folder = runtime.run_dir(strategy_id)
+    folder = runtime.folder(strategy_id)
     try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not os.path.isdir(folder.path):
+            os.makedirs(folder.path, mode=0o700, exist_ok=True)
         lock = _lock(runtime, strategy_id)
         _refuse_in_panic(runtime, spec)
-        run_lock = locks.acquire(runtime.run_lock(strategy_id))
+        run_lock = locks.acquire(folder.run_lock)
         previous.refuse_if_alive(runtime, strategy_id, locked=run_lock is None)
         assert run_lock is not None
-        records.remove_leftovers(folder)
+        records.remove_leftovers(folder.path)
     except OSError as error:
         why = (error.strerror or str(error)).lower()
         raise ProcessError("RUNTIME_UNWRITABLE", f"cannot start {strategy_id}: {error.filename}: {why}") from error
     capture = open_first(loop, ends.pipe_read, spec["log"], strategy_id)
     platform.become_subreaper()
-    status = _first_status(spec, ends)
+    status = first_status(spec, ends.pipe_read)
     run = Run(runtime, loop, status, lock, capture)
     run.run_lock = run_lock
-    loop.on_signal({signal.SIGCHLD}, run.look)
+    loop.on_signal(set(), run.look, ends.wake)  # of SIGCHLD, for which the launcher's handler came with the fork
     forked = fork_strategy(spec, run_lock.fd, ends.pipe_read, ends.pipe_write)
     try:
         status["leader"] = Identity.of(forked.pid).to_json()
@@ -147,18 +147,19 @@ def _begin(runtime: Runtime, loop: Loop, spec: dict[str, Any], ends: Ends) -> tu
 
 
 def _lock(runtime: Runtime, strategy_id: str) -> locks.Lock:
-    lock = locks.acquire(runtime.runner_lock(strategy_id), Identity.of(os.getpid()).to_json())
+    lock = locks.acquire(runtime.folder(strategy_id).runner_lock, Identity.of(os.getpid()).to_json())
     if lock is None:
         raise ProcessError("LOCKED", f"cannot start {strategy_id}: another runner serves it; stop that run first")
     return lock
 
 
 def _refuse_in_panic(runtime: Runtime, spec: dict[str, Any]) -> None:
-    if runtime.panic.exists() and not spec.get("despite_panic"):
+    if os.path.exists(runtime.panic_text) and not spec.get("despite_panic"):
         raise ProcessError("PANIC", f"cannot start {spec['id']}: panic is on; `stratpanel resume` lifts it")
 
 
-def _first_status(spec: dict[str, Any], ends: Ends) -> dict[str, Any]:
+def first_status(spec: dict[str, Any], read_end: int) -> dict[str, Any]:
+    """The status record of a run that has no leader yet."""
     return {
         "v": VERSION,
         "id": spec["id"],
@@ -169,7 +170,7 @@ def _first_status(spec: dict[str, Any], ends: Ends) -> dict[str, Any]:
         "leader_exit": None,
         "members": [],
         "session": None,
-        "pipe_inode": platform.pipe_inode(ends.pipe_read),
+        "pipe_inode": platform.pipe_inode(read_end),
         "spare_fd": SPARE_FD,
         "started": time.time(),
         "stop_at": spec.get("stop_at"),
@@ -185,11 +186,12 @@ def _put_on_record(runtime: Runtime, run: Run, spec: dict[str, Any]) -> None:
     """First the new run, then away with the old one's end: in every moment one of them is on record."""
     try:
         run.save()
-        runtime.exit(run.id).unlink(missing_ok=True)
+        with suppress(FileNotFoundError):
+            os.unlink(run.folder.exit)
     except OSError as error:
         why = (error.strerror or str(error)).lower()
         raise ProcessError(
-            "RUNTIME_UNWRITABLE", f"cannot start {spec['id']}: {runtime.status(run.id)} cannot be written: {why}"
+            "RUNTIME_UNWRITABLE", f"cannot start {spec['id']}: {run.folder.status} cannot be written: {why}"
         ) from error
 
 
@@ -209,10 +211,10 @@ def _refuse(client: socket.socket | None, error: ProcessError) -> None:
 
 
 def _take_over(runtime: Runtime, loop: Loop, strategy_id: str, ends: Ends) -> int:
-    lock = locks.acquire(runtime.runner_lock(strategy_id), Identity.of(os.getpid()).to_json())
+    lock = locks.acquire(runtime.folder(strategy_id).runner_lock, Identity.of(os.getpid()).to_json())
     if lock is None:
         return TAKEN  # somebody serves it already, or the dead runner's last child is just leaving
-    records.remove_leftovers(runtime.run_dir(strategy_id))
+    records.remove_leftovers(runtime.folder(strategy_id).path)
     adopted = adoption.adopt(runtime, loop, strategy_id, lock, ends.pipe_read if ends.pipe_read >= 0 else None)
     lifeline = socket.socket(fileno=ends.lifeline)
     if adopted is None:
@@ -229,7 +231,7 @@ def _take_over(runtime: Runtime, loop: Loop, strategy_id: str, ends: Ends) -> in
 
 def _listen(run: Run) -> None:
     try:
-        run.clients.listen(run.runtime.runner_socket(run.id))
+        run.clients.listen(run.folder.socket)
     except OSError as error:  # a full disk: the run goes on, deaf; its lock's record still names us
         say(f"runner of {run.id}: cannot listen: {(error.strerror or str(error)).lower()}")
 

@@ -1,6 +1,6 @@
 """Forks a strategy: prepared at once, let go only when it is on record, reported when its program has begun.
 
-Called by the runner that starts a run. The child waits at a gate, one end of a socket pair: a byte lets it exec, the
+Called by the runner that starts a run. The child waits at a gate: a byte lets it exec, the
 runner's death makes it leave without a trace, an error travels back, and the exec itself closes it. So nothing ever
 runs that is not on record. Between fork and exec there is only this one thread.
 """
@@ -13,7 +13,6 @@ import json
 import os
 import resource
 import signal
-import socket
 from typing import Any
 
 from stratpanel.process import platform
@@ -27,11 +26,12 @@ GO = b"g"
 
 
 class Forked:
-    """A child that waits at its gate."""
+    """A child that waits at its gate: `go` is written to let it pass, `said` is read to hear how it went."""
 
-    def __init__(self, pid: int, gate: socket.socket) -> None:
+    def __init__(self, pid: int, go: int, said: int) -> None:
         self.pid = pid
-        self.gate = gate
+        self.said = said
+        self._go = go
 
     def __repr__(self) -> str:
         return f"<Forked {self.pid}>"
@@ -39,18 +39,16 @@ class Forked:
     def let_go(self) -> None:
         """Let it exec. A child that failed before the gate has already said so there."""
         try:
-            self.gate.send(GO)
-        except (BrokenPipeError, ConnectionResetError):  # it is dead; the gate's other direction tells why
+            os.write(self._go, GO)
+        except BrokenPipeError:  # it is dead; what it said tells why
             pass
 
     def outcome(self) -> ProcessError | bool | None:
         """True: the program has begun, or the child died, which its status tells. An error: it cannot. None: wait."""
         try:
-            said = self.gate.recv(65536)
+            said = os.read(self.said, 65536)
         except BlockingIOError:
             return None
-        except ConnectionResetError:
-            said = b""
         if not said:
             return True
         found = json.loads(said)
@@ -58,24 +56,28 @@ class Forked:
 
     def close(self) -> None:
         """Done with the gate."""
-        self.gate.close()
+        os.close(self._go)
+        os.close(self.said)
 
 
 def fork_strategy(spec: dict[str, Any], lock_fd: int, read_end: int, write_end: int) -> Forked:
     """Fork the leader of a run. Raises ProcessError(CANNOT_FORK)."""
-    ours, theirs = socket.socketpair()
-    ours.setblocking(False)
+    wait, go = os.pipe2(os.O_CLOEXEC)
+    said, say = os.pipe2(os.O_CLOEXEC)
     try:
         pid = os.fork()
     except OSError as error:
-        ours.close()
-        theirs.close()
+        for fd in (wait, go, said, say):
+            os.close(fd)
         raise cannot_fork(f"cannot start {spec['id']}", error) from error
     if pid == 0:
-        ours.close()
-        _become(spec, theirs, lock_fd, read_end, write_end)
-    theirs.close()
-    return Forked(pid, ours)
+        os.close(go)
+        os.close(said)
+        _become(spec, wait, say, lock_fd, read_end, write_end)
+    os.close(wait)
+    os.close(say)
+    os.set_blocking(said, False)
+    return Forked(pid, go, said)
 
 
 def cannot_fork(what: str, error: OSError) -> ProcessError:
@@ -89,19 +91,19 @@ def cannot_fork(what: str, error: OSError) -> ProcessError:
     return ProcessError("CANNOT_FORK", f"{what}: {why}")
 
 
-def _become(spec: dict[str, Any], gate: socket.socket, lock_fd: int, read_end: int, write_end: int) -> None:
+def _become(spec: dict[str, Any], wait: int, say: int, lock_fd: int, read_end: int, write_end: int) -> None:
     """The child's whole life before its program; never returns."""
     try:
         # a launcher of many runs hands us descriptors of any number, 198 and 199 among them
-        gate = socket.socket(fileno=_far(gate.detach()))
+        wait, say = _far(wait), _far(say)
         _prepare(spec, _far(lock_fd), _far(read_end), _far(write_end))
-        if gate.recv(1) != GO:
+        if os.read(wait, 1) != GO:
             os._exit(NEVER_BEGAN)  # the runner died before this run was on record
         _exec(spec)
     except ProcessError as error:
-        _report(gate, error.code, error.message)
+        _report(say, error.code, error.message)
     except BaseException as error:  # noqa: BLE001  whatever it is, this process must not go on as a second runner
-        _report(gate, "START_FAILED", f"cannot start {spec['id']}: {type(error).__name__}: {error}")
+        _report(say, "START_FAILED", f"cannot start {spec['id']}: {type(error).__name__}: {error}")
     os._exit(NEVER_BEGAN)
 
 
@@ -110,9 +112,9 @@ def _far(fd: int) -> int:
     return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, SPARE_FD + 1)
 
 
-def _report(gate: socket.socket, code: str, message: str) -> None:
+def _report(say: int, code: str, message: str) -> None:
     try:
-        gate.sendall(json.dumps({"code": code, "message": message}).encode())
+        os.write(say, json.dumps({"code": code, "message": message}).encode())
     except OSError:  # the runner died meanwhile: nobody asks any more
         pass
 

@@ -9,6 +9,7 @@ runs whose runner died while no launcher lived are found by their records.
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import time
 from collections import OrderedDict
@@ -19,7 +20,7 @@ from stratpanel.process import locks, platform, records, runner
 from stratpanel.process.channel import Channel, ChannelClosed, Message
 from stratpanel.process.errors import ProcessError
 from stratpanel.process.identity import Identity, identity_in
-from stratpanel.process.loop import Loop, Timer
+from stratpanel.process.loop import Loop, Timer, wake_pair
 from stratpanel.process.paths import Runtime
 from stratpanel.process.previous import ended_on_record
 from stratpanel.process.spawn import cannot_fork
@@ -101,8 +102,8 @@ class Succession:
         try:
             self._fork(
                 run,
-                lambda lifeline: runner.serve_new(
-                    self._runtime, spec, runner.Ends(lifeline, read_end, write_end, client)
+                lambda lifeline, wake: runner.serve_new(
+                    self._runtime, spec, runner.Ends(lifeline, wake, read_end, write_end, client)
                 ),
             )
         except ProcessError:
@@ -129,22 +130,28 @@ class Succession:
             os.close(run.pipe)
             run.pipe = -1
 
-    def _fork(self, run: Tended, live: Callable[[int], object]) -> None:
-        """Fork a runner that lives `live(lifeline)`. Raises ProcessError."""
+    def _fork(self, run: Tended, live: Callable[[int, tuple[int, int]], object]) -> None:
+        """Fork a runner that lives `live(lifeline, wake)`. Raises ProcessError."""
         try:
             ours, theirs = socket.socketpair()
+            wake = wake_pair()
         except OSError as error:
             raise _out_of_descriptors(run.id, error) from error
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, runner.BLOCKED)
         try:
             pid = os.fork()
         except OSError as error:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
             ours.close()
             theirs.close()
+            _close(wake)
             raise cannot_fork(f"cannot start {run.id}", error) from error
         if pid == 0:
-            live(theirs.detach())
+            live(theirs.detach(), wake)
             os._exit(runner.CRASHED)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         theirs.close()
+        _close(wake)
         run.runner_pid = pid
         run.forked_at = time.monotonic()
         self._by_pid[pid] = run
@@ -254,10 +261,10 @@ class Succession:
 
     def _look_at_one(self, strategy_id: str) -> None:
         try:
-            status = records.read_json(self._runtime.status(strategy_id))
+            status = records.read_json(self._runtime.folder(strategy_id).status)
             if status is None or status.get("copied") or ended_on_record(self._runtime, status):
                 return
-            if locks.is_held(self._runtime.runner_lock(strategy_id)):
+            if locks.is_held(self._runtime.folder(strategy_id).runner_lock):
                 return  # it reports to us by itself within a second
         except (ProcessError, OSError) as error:
             self._say(f"cannot tell whether {strategy_id} has ended: {error}")
@@ -270,7 +277,7 @@ class Succession:
         """Its runner is gone. A run that is over, or never began, needs no other."""
         run.runner_pid = 0
         try:
-            status = records.read_json(self._runtime.status(run.id))
+            status = records.read_json(self._runtime.folder(run.id).status)
         except (records.RecordError, OSError) as error:
             self._say(f"cannot replace the runner of {run.id}: {error}")
             self._later(run)
@@ -295,7 +302,7 @@ class Succession:
         if self._runs.get(run.run_id) is not run:
             return
         try:
-            status = records.read_json(self._runtime.status(run.id))
+            status = records.read_json(self._runtime.folder(run.id).status)
         except (records.RecordError, OSError):
             self._later(run)
             return
@@ -309,13 +316,21 @@ class Succession:
         run.attempts += 1
         pipe = run.pipe
         try:
-            self._fork(run, lambda lifeline: runner.serve_adopted(self._runtime, run.id, runner.Ends(lifeline, pipe)))
+            self._fork(
+                run,
+                lambda lifeline, wake: runner.serve_adopted(self._runtime, run.id, runner.Ends(lifeline, wake, pipe)),
+            )
         except ProcessError as error:
             self._say(f"cannot replace the runner of {run.id}: {error.message}")
             self._later(run)
             return
         self._tell_reaped(run)
         self._announce({"ev": "runner_lost", "id": run.id, "run_id": run.run_id, "replaced_by": run.runner_pid})
+
+
+def _close(fds: tuple[int, int]) -> None:
+    for fd in fds:
+        os.close(fd)
 
 
 def _key(identity: Identity | None) -> Key | None:

@@ -235,7 +235,7 @@ class FoundTree(Tree):
                 self._loop.watch(fd, lambda _events, pid=seen.pid: self._ended(pid))  # type: ignore[misc]
 
     def chase(self, for_s: float) -> None:
-        """Freeze what outruns a pass over all processes: each lives a millisecond, in a session of its own, and leaves a
+        """Freeze what outruns a pass over all processes: each lives a millisecond and leaves a
         successor. The newest numbers are looked at alone, which takes a twentieth of that.
         """
         until = time.monotonic() + for_s

@@ -19,7 +19,6 @@ from stratpanel.process.errors import ProcessError
 from stratpanel.process.identity import Identity, boot_id, identity_in, send_signal, this_host
 from stratpanel.process.paths import Runtime
 
-MODULE = "stratpanel.process.launcher"
 # The launcher touches its lock's file every 10 s; past this a host is taken for dead, if a person says so too.
 HEARTBEAT_S = 10.0
 STALE_S = 60.0
@@ -83,12 +82,17 @@ def spawn_launcher(runtime: Runtime) -> int:
     """Begin to start a launcher. The child whose PID is returned ends, and must be waited for, when the launcher serves
     or has failed. Raises ProcessError.
     """
-    argv = [_python(runtime), "-P", "-m", MODULE, "--detach", os.fspath(runtime.workspace), os.fspath(runtime.root)]
+    argv = [*launcher_command(runtime), "--detach", os.fspath(runtime.workspace), os.fspath(runtime.root)]
     try:
         return platform.spawn_detached(argv, os.fspath(runtime.supervisor_log))
     except OSError as error:
         why = (error.strerror or str(error)).lower()
         raise ProcessError("LAUNCHER_FAILED", f"cannot start the launcher with {argv[0]}: {why}") from error
+
+
+def launcher_command(runtime: Runtime) -> list[str]:
+    """What runs a launcher: the wanted interpreter, without `site`, and this very copy of the package."""
+    return [_python(runtime), "-S", "-P", os.path.join(os.path.dirname(os.path.abspath(__file__)), "__main__.py")]
 
 
 def being_started(runtime: Runtime) -> bool:

@@ -190,14 +190,17 @@ def test_an_unwanted_launcher_stays_away(bench: Bench) -> None:
 
 def test_two_launchers_at_once_are_one(bench: Bench) -> None:
     bench.want()
-    argv = [sys.executable, "-P", "-m", wake.MODULE, "--detach", str(bench.runtime.workspace), str(bench.runtime.root)]
+    folders = [str(bench.runtime.workspace), str(bench.runtime.root)]
+    argv = [*wake.launcher_command(bench.runtime), "--detach", *folders]
     pids = [os.posix_spawn(argv[0], argv, os.environ) for _ in range(5)]
     assert [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in pids] == [0] * 5
     launcher = bench.launcher_pid()
 
     def launchers() -> list[int]:
         return [
-            pid for pid in marked_pids(bench.mark) if b"process.launcher" in Path(f"/proc/{pid}/cmdline").read_bytes()
+            pid
+            for pid in marked_pids(bench.mark)
+            if b"process/__main__.py" in Path(f"/proc/{pid}/cmdline").read_bytes()
         ]
 
     wait_for(lambda: launchers() == [launcher], what="all others to leave")

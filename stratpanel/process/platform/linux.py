@@ -23,7 +23,6 @@ from stratpanel.process.errors import ProcessError
 NAME = "linux"
 
 _libc = ctypes.CDLL(None, use_errno=True)
-_PR_SET_NAME = 15
 _PR_SET_CHILD_SUBREAPER = 36
 _PIDFD_SIGNAL_PROCESS_GROUP = 4  # Linux 6.9
 _PIDFD_GET_INFO = 0xC040FF0B  # _IOWR(0xFF, 11, struct pidfd_info), Linux 6.13; the exit part since 6.15
@@ -233,7 +232,12 @@ def become_subreaper(wanted: bool = True) -> None:
 
 def name_process(name: str) -> None:
     """What `ps` and `top` show; 15 bytes."""
-    _libc.prctl(_PR_SET_NAME, name.encode()[:15], 0, 0, 0)
+    try:
+        fd = os.open("/proc/self/comm", os.O_WRONLY | os.O_CLOEXEC)
+    except OSError:  # a sandbox with a read-only /proc: it is only a name
+        return
+    os.write(fd, name.encode()[:15])
+    os.close(fd)
 
 
 def set_oom_score(value: int) -> None:
@@ -248,7 +252,7 @@ def set_oom_score(value: int) -> None:
 def close_descriptors_except(keep: set[int]) -> None:
     """Close everything above 2 that is not in `keep`. closerange is close_range(2): one call for each gap."""
     low = 3
-    for fd in sorted(keep):
+    for fd in sorted(keep):  # -1 stands for one that is not there
         if fd >= low:
             os.closerange(low, fd)
             low = fd + 1
