@@ -72,12 +72,18 @@ def test_odd_paths_are_quoted_as_systemd_and_cron_read_them() -> None:
 
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="no systemd here")
 def test_systemd_itself_takes_the_unit(tmp_path: Path) -> None:
-    path = tmp_path / "stratpanel-test.service"
-    path.write_text(service.unit_text(tmp_path))
-    done = subprocess.run(
-        ["systemd-analyze", "verify", "--user", str(path)], capture_output=True, text=True, check=False
-    )
-    assert "stratpanel-test" not in done.stderr
+    def verified(name: str, text: str) -> bool:
+        path = tmp_path / name
+        path.write_text(text)
+        environment = {**os.environ, "XDG_RUNTIME_DIR": str(tmp_path)}
+        command = ["systemd-analyze", "verify", "--user", str(path)]
+        return subprocess.run(command, capture_output=True, env=environment, check=False).returncode == 0
+
+    if not verified("good.service", "[Service]\nExecStart=/bin/true\n"):
+        pytest.skip("systemd-analyze verifies nothing here")
+    text = service.unit_text(Path("/home/a b/100% $HOME"))
+    assert verified("stratpanel-test.service", text)
+    assert not verified("stratpanel-bad.service", text.replace('ExecStart="', 'ExecStart="/nowhere'))
 
 
 def test_each_workspace_has_a_unit_of_its_own(tmp_path: Path) -> None:
