@@ -141,7 +141,7 @@ class Actions:
                 code="STILL_ALIVE",
             )
         core.reconciler.poke(unit.id)
-        return self._result(unit, changed)
+        return self._result(unit, changed, [core.journal.problem] if core.journal.problem else None)
 
     # -- restart, reset -----------------------------------------------------------------------------------------------
 

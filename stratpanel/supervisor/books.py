@@ -13,7 +13,7 @@ import os
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from stratpanel.market.plan import NO_HOLD
+from stratpanel.market.plan import Hold
 from stratpanel.model.errors import Conflict
 from stratpanel.model.states import State
 from stratpanel.process.errors import ProcessError
@@ -206,11 +206,13 @@ class Books:
         for name in names:
             path = folder / name
             unit = self._core.units.get(name.removesuffix(".json"))
+            if unit is None and self._core.degraded:
+                continue  # the registry cannot be read, so it may well be there: when it can, this still holds
             try:
                 hold = hold_from_json(read_json(path))
-            except (ProcessError, OSError) as error:
-                log.error("cannot read the hold %s: %s", path, error)
-                hold = NO_HOLD
+            except (ProcessError, OSError) as error:  # only a stop is ever left like this: the file is the message
+                log.error("cannot read the hold %s, taking it for a stop: %s", path, error)
+                hold = Hold("stopped", at=self._core.clock.now(), why=f"{name} cannot be read")
             if (
                 unit is not None
                 and hold.kind != "none"
@@ -220,8 +222,9 @@ class Books:
             self._core.do(self._forget_hold(name))
 
     async def _forget_hold(self, name: str) -> None:
-        await self._core.journal.synced()  # not before we have it on disk ourselves
-        (self._core.runtime.holds / name).unlink(missing_ok=True)
+        await self._core.journal.synced()
+        if self._core.journal.problem is None:  # not before we have it on disk ourselves
+            (self._core.runtime.holds / name).unlink(missing_ok=True)
 
     # -- lost, panic --------------------------------------------------------------------------------------------------
 

@@ -155,11 +155,12 @@ class Core:
         """Come up: find out what lives, then begin to act. Nothing is started before every runner could answer."""
         if self.fleet.foreign and self.holds.current.kind == "none":
             self.holds.pause("registry", self.clock.now(), "this registry was written by another program", "foreign")
+        await asyncio.to_thread(self.journal.reserve)
+        self._take_up_holds()  # before anything is made of how runs ended
         await self.processes.open()
         await self.recovery.boot()
         await self.fleet.first()
-        self.books.replay_holds()
-        self.books.take_up_holds()
+        self._take_up_holds()  # of strategies that only their runs told us of
         gap = self.books.last_alive()
         self.edges.start()
         self.sampler.start()
@@ -167,6 +168,10 @@ class Core:
             self.reconciler.report_missed(gap, self.clock.time(), "the supervisor was not running")
         self.happened("supervisor", None, "supervisor", f"stratpanel {__version__} is up")
         self.do(self.reconciler.run())
+
+    def _take_up_holds(self) -> None:
+        self.books.replay_holds()
+        self.books.take_up_holds()
 
     async def close(self) -> None:
         """End our threads and lines; strategies and their runners are not touched."""

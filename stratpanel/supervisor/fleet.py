@@ -258,6 +258,7 @@ class Fleet:
             for id, strategy in strategies.items():
                 self.take_up(id, strategy)
             core.books.replay_holds()  # what people said while the file could not be read
+            core.books.take_up_holds()
             self.changed(*strategies)
         else:
             async with self._alone():
