@@ -72,10 +72,10 @@ def in_words(error: Exception, path: Path) -> str:
     return f"cannot write {path} ({error}); history is kept in memory meanwhile"
 
 
-def connect(path: Path, *, create: bool = False) -> sqlite3.Connection:
-    """A connection without automatic transactions, usable from any one thread at a time."""
+def connect(path: Path) -> sqlite3.Connection:
+    """A connection to a file that is there, without automatic transactions, for any one thread at a time."""
     connection = sqlite3.connect(
-        f"{path.absolute().as_uri()}?mode={'rwc' if create else 'rw'}",
+        f"{path.absolute().as_uri()}?mode=rw",
         uri=True,
         timeout=BUSY_S,
         isolation_level=None,
@@ -88,7 +88,9 @@ def connect(path: Path, *, create: bool = False) -> sqlite3.Connection:
 def open_or_create(path: Path) -> sqlite3.Connection:
     """The writer's connection, migrated. Raises sqlite3.Error, OSError or TooNew."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    connection = connect(path, create=True)
+    # runs carry their configuration, and so what somebody put into a strategy's environment
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+    connection = connect(path)
     try:
         version = int(connection.execute("PRAGMA user_version").fetchone()[0])
         if version > len(MIGRATIONS):

@@ -60,6 +60,8 @@ def init(folder: Path, *, timezone: str | None = None) -> InitReport:
         _write_new(folder, settings.FILE_NAME, settings.default_text(timezone), report)
         _write_new(folder, secrets.FILE_NAME, secrets.TEMPLATE, report, mode=0o600)
         _write_new(folder, ".gitignore", GITIGNORE, report)
+        if secrets.FILE_NAME not in (folder / ".gitignore").read_text(encoding="utf-8", errors="replace"):
+            report.messages.append(f".gitignore does not name {secrets.FILE_NAME}; add these lines to it:\n{GITIGNORE}")
         for example in examples():
             _write_new(folder, f"strategies/examples/{example.name}", example.read_text(encoding="utf-8"), report)
     except OSError as error:

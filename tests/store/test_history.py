@@ -409,6 +409,14 @@ def test_handing_over_never_waits_for_the_disk(history: History) -> None:
         assert time.monotonic() - started < 1
 
 
+def test_the_file_is_the_users_alone(history: History, path: Path) -> None:
+    """Runs carry their configuration, environment included."""
+    history.append_event({"type": "x"})
+    assert history.flush()
+    for suffix in ("", "-wal", "-shm"):
+        assert os.stat(f"{path}{suffix}").st_mode & 0o077 == 0
+
+
 def test_a_run_without_its_name_is_refused(history: History) -> None:
     with pytest.raises(ValueError, match="run_id"):
         history.record_run({"id": "ema"})

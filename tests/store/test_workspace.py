@@ -60,6 +60,15 @@ def test_what_is_there_is_never_overwritten(tmp_path: Path) -> None:
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
 
 
+def test_a_gitignore_that_would_publish_secrets_is_left_and_said(tmp_path: Path) -> None:
+    (tmp_path / ".gitignore").write_text("*.pyc\n")
+    report = init(tmp_path)
+    assert (tmp_path / ".gitignore").read_text() == "*.pyc\n"
+    assert "add these lines" in " ".join(report.messages)
+    (tmp_path / ".gitignore").write_text("secrets.toml\n")
+    assert init(tmp_path).messages == []
+
+
 def test_an_openalgo_folder_keeps_indian_time(tmp_path: Path) -> None:
     (tmp_path / "strategies").mkdir()
     entry = {"ema": {"name": "EMA", "file_path": "strategies/scripts/ema.py", "exchange": "NSE"}}
