@@ -124,6 +124,8 @@ def panic(options: argparse.Namespace) -> int:
         + "; starts are refused until `stratpanel resume`"
     )
     print("stopping a process closes no position: look at your broker")
+    if script := answer.get("not_run"):
+        print(f"stratpanel: {script} was not run: no supervisor lives; `stratpanel up` soon does", file=sys.stderr)
     left = answer.get("left", [])
     for strategy_id in left:
         print(f"stratpanel: {strategy_id}: still alive, run `stratpanel panic` again", file=sys.stderr)

@@ -7,7 +7,7 @@ Called by `control` when the supervisor does not answer. It never starts anythin
 from __future__ import annotations
 
 import json
-import time
+import tomllib
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -60,13 +60,22 @@ def end(workspace: Path, strategy_id: str, *, kill: bool) -> dict[str, Any]:
 def panic(workspace: Path, why: str) -> dict[str, Any]:
     """Write the panic file first, then end all trees in parallel."""
     runtime = _runtime(workspace)
-    note = {"by": who(), "at": time.time(), "why": why}
+    note = {"by": who(), "at": datetime.now(UTC).isoformat(), "why": why}
     runtime.root.mkdir(parents=True, exist_ok=True)
     records.write_json(runtime.panic, note, fsync=True)
     before = sorted(_running(workspace))
     ending.end_all(runtime, by=who(), reason="panic")
     left = sorted(_running(workspace))
-    return {"stopped": [i for i in before if i not in left], "left": left}
+    return {"stopped": [i for i in before if i not in left], "left": left, "not_run": _script(workspace)}
+
+
+def _script(workspace: Path) -> str | None:
+    """`[panic] then`: only a supervisor runs it."""
+    try:
+        table = tomllib.loads((workspace / "stratpanel.toml").read_text(encoding="utf-8")).get("panic") or {}
+        return str(table.get("then") or "") or None
+    except (OSError, ValueError, AttributeError):  # the panic itself is done; the settings' fault is told elsewhere
+        return None
 
 
 def _leave_word(runtime: Runtime, strategy_id: str) -> None:
@@ -84,7 +93,7 @@ def down(workspace: Path, *, keep: bool) -> None:
     """`down` without a supervisor: unwanted first, so that nothing comes back, then the launcher, then the trees."""
     runtime = _runtime(workspace)
     runtime.root.mkdir(parents=True, exist_ok=True)
-    note = {"by": who(), "at": time.time(), "why": "paused since down", "kind": "down"}
+    note = {"by": who(), "at": datetime.now(UTC).isoformat(), "why": "paused since down", "kind": "down"}
     records.write_json(runtime.paused, note, fsync=True)
     wake.remove_wanted(runtime)
     wake.end_launcher(runtime)

@@ -10,6 +10,7 @@ from typing import Any
 
 from stratpanel.cli import DONE, NOT_DONE
 from stratpanel.cli.session import connect, path_of
+from stratpanel.client.connection import deployed_version
 from stratpanel.model.errors import StratpanelError
 
 
@@ -37,8 +38,9 @@ def remove(options: argparse.Namespace) -> int:
 
 def deploy(options: argparse.Namespace) -> int:
     """Copy the working copy into a new immutable version, or say that nothing changed."""
-    answer = connect(options).post(path_of(options.id, "deploy"))
-    version = answer["strategy"]["version"]
+    api = connect(options)
+    answer = api.post(path_of(options.id, "deploy"))
+    version = deployed_version(api, path_of(options.id))
     print(f"{options.id}: {'deployed version' if answer['changed'] else 'unchanged, version'} {version}")
     for warning in answer.get("warnings", []):
         print(f"  warning: {warning}", file=sys.stderr)
@@ -61,8 +63,8 @@ def versions(options: argparse.Namespace) -> int:
 
 def rollback(options: argparse.Namespace) -> int:
     """Choose an earlier version for the next start; nothing that runs is touched."""
-    answer = connect(options).post(path_of(options.id, "rollback"), {"n": options.n})
-    print(f"{options.id}: version {answer['strategy']['version']} runs at the next start")
+    connect(options).post(path_of(options.id, "rollback"), {"n": options.n})
+    print(f"{options.id}: version {options.n} runs at the next start")
     return DONE
 
 

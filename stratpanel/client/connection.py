@@ -119,6 +119,12 @@ def read_connection(workspace: Path) -> dict[str, Any] | None:
     return record if isinstance(record, dict) else None
 
 
+def deployed_version(api: Api, path: str) -> int | None:
+    """The version that runs at the next start; while a strategy runs, its status names the one that runs now."""
+    rows = api.get(f"{path}/versions")["versions"]
+    return next((int(row["n"]) for row in rows if row.get("current")), None)
+
+
 class Api:
     """Calls of one workspace's API. Thread-safe: every call has its own connection (0.3 ms on loopback)."""
 

@@ -16,7 +16,7 @@ from typing import Any
 from IPython.core.error import UsageError
 from IPython.core.magic import Magics, cell_magic, line_magic, magics_class
 
-from stratpanel.client.connection import Api, find_workspace, strategy_path
+from stratpanel.client.connection import Api, deployed_version, find_workspace, strategy_path
 from stratpanel.model.errors import NotFound, StratpanelError
 from stratpanel.notebook.checks import Finding, check
 
@@ -96,11 +96,13 @@ class StrategyMagics(Magics):  # type: ignore[misc]
         if schedule:
             api.patch(path, {"schedule": schedule})
         answer = api.post(f"{path}/deploy")
-        said = [f"{options.name}: {_deployed(known, answer)}"]
+        said = [f"{options.name}: {_deployed(known, answer, deployed_version(api, path))}"]
         said += [f"  warning: {text}" for text in answer.get("warnings", [])]
         state = answer["strategy"]["state"]
         if options.start:
-            started = api.post(f"{path}/{'restart' if state == 'running' else 'start'}")["strategy"]
+            if state in ("starting", "running", "stopping"):  # a restart would keep the version that runs
+                api.post(f"{path}/stop")
+            started = api.post(f"{path}/start")["strategy"]
             said.append(f"  {started['state']}: {started['why']}")
         elif state == "running":
             said.append("  it runs on with its earlier version until it is restarted")
@@ -173,8 +175,7 @@ def refusal(name: str, findings: list[Finding]) -> str:
     return "\n".join([f"{name} was not saved:", *(f"  {finding}" for finding in findings)])
 
 
-def _deployed(known: dict[str, Any] | None, answer: dict[str, Any]) -> str:
-    version = answer["strategy"]["version"]
+def _deployed(known: dict[str, Any] | None, answer: dict[str, Any], version: int | None) -> str:
     if known is None:
         return f"registered, version {version}"
     return f"deployed version {version}" if answer["changed"] else f"unchanged, version {version}"

@@ -259,7 +259,19 @@ class Run:
         if kill:
             self._stopping.kill()
         else:
+            self._tell_reason()
             self._stopping.begin()
+
+    def _tell_reason(self) -> None:
+        """Leave word for the strategy, before its SIGTERM, why it is stopped (STRATPANEL_STOP_REASON)."""
+        path, stop = self.status["spec"].get("stop_reason_file"), self.status["stop"]
+        if not path or not stop:
+            return
+        try:
+            with open(path, "w", encoding="utf-8") as file:
+                file.write(str(stop["reason"]))
+        except OSError:
+            return  # full disk: the strategy is told "unknown"; its stop does not wait for a courtesy
 
     # -- deadline -----------------------------------------------------------------------------------------------------
 

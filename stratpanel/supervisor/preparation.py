@@ -82,6 +82,7 @@ class Preparation:
         live = reports.file_of(core.workspace, id, run_id)
         live.parent.mkdir(parents=True, exist_ok=True)
         env["STRATPANEL_LIVE_FILE"] = str(live)
+        (folder / "stop_reason").unlink(missing_ok=True)  # of the run before
         env["STRATPANEL_STOP_REASON"] = str(folder / "stop_reason")
         env["STRATPANEL_RUN_ID"] = run_id
         spec = self._spec(id, config, command(python, version.entry_path, args), env)
