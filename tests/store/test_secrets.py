@@ -215,9 +215,8 @@ def test_a_pin_is_masked_alone_and_not_inside_a_price() -> None:
     )
 
 
-def test_masking_a_page_of_log_costs_little(benchmark: object) -> None:
+def test_text_without_secrets_is_handed_back_as_it_is() -> None:
     secrets = Secrets(Path("/nowhere"))
     secrets.remember(*(f"secret-number-{n:03}" for n in range(50)))
-    page = [f"2026-11-22 09:15:{n % 60:02} bought 100 NIFTY at 24{n}.05" for n in range(10_000)]
-    assert [secrets.mask(line) for line in page] == page
-    assert benchmark(lambda: [secrets.mask(line) for line in page[:1000]]) == page[:1000]  # type: ignore[operator]
+    line = "2026-11-22 09:15:00 bought 100 NIFTY at 24000.05"
+    assert secrets.mask(line) is line
