@@ -176,7 +176,7 @@ def test_stops_on_a_full_disk_work_and_outlive_all_of_us(small_disk: Path) -> No
             house.kill(pid)
         wake.start_launcher(house.runtime)
         wait_for(lambda: house.answers()["pid"] != here["pid"], 20, "a new supervisor")
-        assert (house.status("ema")["state"], house.status("ema")["hold"]) == ("stopped", "stopped")
+        assert house.reach("ema", "stopped")["hold"] == "stopped"
         assert house.reach("keeps", "running")["pid"] == before["keeps"]["pid"]
         assert house.ok("POST", "/api/strategies/keeps/stop")["strategy"]["state"] == "stopped"
         (small_disk / "filler").unlink()

@@ -9,6 +9,8 @@ from __future__ import annotations
 import asyncio
 import errno
 import hashlib
+import json
+import logging
 import os
 import secrets
 import socket
@@ -28,6 +30,9 @@ FIRST_PORT: Final = 18200  # below the ports that the kernel hands to outgoing c
 PORTS: Final = 8000
 RETAKE_S: Final = 0.5  # a predecessor that was just killed may still be giving up its socket
 BACKLOG: Final = 512
+FULL: Final = (errno.ENOSPC, errno.EDQUOT)
+
+log = logging.getLogger("stratpanel.api")
 
 
 @dataclass
@@ -63,13 +68,38 @@ class Endpoint:
             "started": self.started.isoformat(timespec="milliseconds"),
             "workspace": str(self.workspace),
         }
-        write_json(self.path, record, mode=0o600)
+        try:
+            write_json(self.path, record, mode=0o600)
+        except OSError as error:
+            if error.errno not in FULL:
+                raise
+            _overwrite(self.path, json.dumps(record).encode(), error)
 
     def rotate(self) -> str:
         """Make a new token and write it down; the old one ends with this call."""
         self.token = new_token()
         self.write()
         return self.token
+
+
+def _overwrite(path: Path, data: bytes, error: OSError) -> None:
+    """On a full disk: into the blocks that the old record has, which a reader may see half done; better than no API.
+
+    Raises the error that led here when there is no old record, or not enough room in it.
+    """
+    try:
+        fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    except OSError:
+        raise error from None
+    try:
+        room = os.fstat(fd).st_blocks * 512
+        if len(data) > room:
+            raise error
+        size = os.fstat(fd).st_size
+        os.pwrite(fd, data.ljust(size), 0)
+        log.warning("%s: %s; written over the old one", path, error.strerror)
+    finally:
+        os.close(fd)
 
 
 async def bind(path: Path, workspace: Path) -> Endpoint:
