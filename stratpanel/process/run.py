@@ -103,6 +103,8 @@ class Run:
             self.publish()
 
     def _greeting(self) -> Message | None:
+        if self._record is not None and self.refusal is None:
+            return {"ev": "exit", "record": self._record}  # over, and kept in memory until the disk takes it
         return {"ev": "status", "status": self.status} if self.status.get("leader") else None
 
     # -- life ---------------------------------------------------------------------------------------------------------
