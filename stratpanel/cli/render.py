@@ -62,6 +62,8 @@ def status_table(body: dict[str, Any]) -> None:
     head = Text(f"supervisor {supervisor['state']}", style="bold" if supervisor["state"] == "running" else "bold red")
     head.append(f"  pid {supervisor['pid']}  {supervisor.get('why') or ''}", style="default")
     console.print(head)
+    for warning in supervisor.get("warnings") or ():
+        console.print(Text(f"! {warning}", style="yellow"))
     if not body["strategies"]:
         console.print(Text("no strategies yet; try: stratpanel add strategies/examples/simple_ema.py"))
         return

@@ -31,7 +31,8 @@ def schedule(options: argparse.Namespace) -> int:
             if missing:
                 raise StratpanelError(f"a window needs both times: give --{' and --'.join(missing)} too", code="USAGE")
             change["windows"] = [first, *current[1:]]
-        api.patch(path_of(options.id), {"schedule": change})
+        for warning in api.patch(path_of(options.id), {"schedule": change}).get("warnings") or ():
+            print(f"stratpanel: {options.id}: {warning}", file=sys.stderr)
     row = api.get(path_of(options.id))
     if options.json:
         return print_json(row["config"]["schedule"])

@@ -251,7 +251,7 @@ class Actions:
         left = await self._ended(live)
         stopped = [unit.id for unit in live if unit.id not in left]
         if not left:
-            await afterpanic.run_script(core, by)
+            await afterpanic.run_script(core)
         return {"changed": True, "stopped": stopped, "left": left, "supervisor": core.supervisor_status()}
 
     async def _ended(self, units: list[Unit]) -> list[str]:

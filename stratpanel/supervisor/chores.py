@@ -12,7 +12,7 @@ from datetime import date
 from typing import TYPE_CHECKING, Final
 
 from stratpanel.process import logfiles
-from stratpanel.supervisor import reports
+from stratpanel.supervisor import afterpanic, reports
 
 if TYPE_CHECKING:
     from stratpanel.supervisor.core import Core
@@ -27,7 +27,7 @@ class Chores:
 
     def __init__(self, core: Core) -> None:
         self._core = core
-        self._warned_on: date | None = None
+        self._warned: tuple[date, frozenset[str]] | None = None  # the day, and the calendars in use on it
         self._tidied = float("-inf")
         self.calendar_warnings: list[str] = []
 
@@ -40,22 +40,30 @@ class Chores:
         if core.calendars.changed():
             core.calendars_changed()
             core.happened("calendar", None, "calendar", core.calendars.problem or "calendars were read again")
-            self._warned_on = None
-        today = core.clock.now().astimezone(core.zone).date()
-        if today != self._warned_on:
-            self._warned_on = today
-            self._warn_of_calendars()
+            self._warned = None
+        if afterpanic.is_due(core):
+            core.do(afterpanic.run_script(core))
+        self._warn_of_calendars()
         if core.clock.monotonic() - self._tidied > TIDY_EVERY_S:
             self._tidied = core.clock.monotonic()
             core.do(self._tidy())
 
     def _warn_of_calendars(self) -> None:
-        """Once a day: calendars in use that end soon or cannot answer."""
+        """Once a day, and when a calendar comes into use: those that end soon or cannot answer."""
         core = self._core
-        used = {unit.plan.calendar for unit in core.units.values() if unit.plan.enabled and unit.plan.calendar}
-        found = core.calendars.warnings(core.clock.now(), used) if used else []
+        plans = [unit.plan for unit in core.units.values()]
+        used = frozenset(plan.calendar for plan in plans if plan.enabled and plan.calendar)
+        now = core.clock.now()
+        today = now.astimezone(core.zone).date()
+        if self._warned == (today, used):
+            return
+        told = self._warned[1] if self._warned is not None and self._warned[0] == today else frozenset()
+        self._warned = today, used
+        found = core.calendars.warnings(now, set(used)) if used else []
+        fresh = {name.upper() for name in used - told}
         for warning in found:
-            core.happened("calendar", None, "calendar", warning.message)
+            if not told or warning.calendar.upper() in fresh:
+                core.happened("calendar", None, "calendar", warning.message)
         messages = [warning.message for warning in found]
         if messages != self.calendar_warnings:
             self.calendar_warnings = messages

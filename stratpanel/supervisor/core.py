@@ -168,6 +168,7 @@ class Core:
             self.reconciler.report_missed(gap, self.clock.time(), "the supervisor was not running")
         self.happened("supervisor", None, "supervisor", f"stratpanel {__version__} is up")
         self.do(self.reconciler.run())
+        self.do(self.fleet.judge_all())
 
     def _take_up_holds(self) -> None:
         self.books.replay_holds()
@@ -319,8 +320,7 @@ class Core:
     def calendars_changed(self) -> None:
         """Read calendars again and let every schedule follow."""
         self.calendars.reload()
-        for unit in self.units.values():
-            self.edges.set(unit.id, unit.plan, self.reconciler.calendar(unit))
+        self.reconciler.set_edges()
         self.reconciler.poke()
 
     def supervisor_status(self) -> dict[str, Any]:
@@ -356,6 +356,7 @@ class Core:
                 *self.settings.warnings,
                 *([DEFAULT_MEMORY_PROBLEM] if DEFAULT_MEMORY_PROBLEM else []),
                 *self.chores.calendar_warnings,
+                *(f"{unit.id}: {unit.schedule_problem}" for unit in self.units.values() if unit.schedule_problem),
                 *(problem for problem in (self.history.problem, self.journal.problem) if problem),
             ],
         }

@@ -24,6 +24,7 @@ from stratpanel.model.strategy import Strategy, report
 from stratpanel.model.values import Hold as HoldValue
 from stratpanel.supervisor.holds import hold_from_json
 from stratpanel.supervisor.registry import Displaced, MergeReport, Registry, RegistryError, Saving
+from stratpanel.supervisor.registry_entry import name_in_file
 from stratpanel.supervisor.unit import Unit
 from stratpanel.supervisor.workspace import first_strategy
 
@@ -114,13 +115,45 @@ class Fleet:
         self._configure(unit)
         return unit
 
-    def _configure(self, unit: Unit) -> None:
+    def settings_changed(self) -> None:
+        """The workspace's time zone may be another: it is that of every schedule without zone and calendar."""
+        for unit in self._core.units.values():
+            if unit.strategy is not None and plan_of(unit.config, self._core.settings.timezone) != unit.plan:
+                self._configure(unit, keep=self._judge(unit))
+
+    def _judge(self, unit: Unit) -> bool:
+        """Say, once, what is wrong with the schedule that the registry gives it; True when it can never run."""
+        core = self._core
+        config = unit.strategy.config() if unit.strategy is not None else unit.config
+        plan = plan_of(config, core.settings.timezone)
+        found = check(plan, core.calendar_of(plan.calendar), core.clock.now())
+        never = any(one.severity == "error" for one in found)
+        said = "; ".join(f"{name_in_file(one.field)}: {one.message}" for one in found)
+        if said != unit.schedule_problem:
+            unit.schedule_problem = said
+            if said:
+                what = "can never run" if never else "was hardly meant like that"
+                core.happened("schedule", unit, "registry", f"its schedule in the registry {what}: {said}")
+            core.supervisor_changed()
+        return never
+
+    async def judge_all(self) -> None:
+        """Judge every schedule that was read at the start, a few in each turn of the loop."""
+        for n, unit in enumerate(list(self._core.units.values())):
+            if unit.strategy is not None and unit.plan.enabled:
+                self._judge(unit)
+            if n % 10 == 9:
+                await asyncio.sleep(0)
+
+    def _configure(self, unit: Unit, keep: bool = False) -> None:
+        """Take over what its Param object says; `keep` = but for the schedule, which can never run."""
         strategy, core = unit.strategy, self._core
         assert strategy is not None
         before = unit.plan
         unit.config = strategy.config()
         unit.etag = strategy.etag()
-        unit.plan = plan_of(unit.config, core.settings.timezone)
+        if not (keep and before.enabled):
+            unit.plan = plan_of(unit.config, core.settings.timezone)
         if before.enabled and not unit.plan.enabled and unit.is_live and unit.hold.kind == "none":
             # taking a schedule away from what runs must not end it: a person keeps it running now
             core.set_hold(unit, "started", by="registry", why="its schedule was switched off while it ran")
@@ -226,11 +259,12 @@ class Fleet:
         for id, strategy in result.added.items():
             unit = self.take_up(id, strategy)
             core.happened("added", unit, "registry", "added by an edit of the registry")
+            self._judge(unit)
         for id in result.changed:
             unit = core.units[id]
             if unit.strategy is not None and id not in self._dirty:  # else our newer hold is on its way to the file
                 unit.hold = _hold(unit.strategy.hold)
-            self._configure(unit)
+            self._configure(unit, keep=self._judge(unit))
         for id in result.removed:
             self._gone(core.units[id], "registry")
         for edit in result.edits:
@@ -337,6 +371,9 @@ class Fleet:
             warnings = refuse_bad_schedule(plan, self._core.calendar_of(plan.calendar), self._core.clock.now())
         report(old, **values)
         self._configure(unit)
+        if unit.schedule_problem and "schedule" in values:
+            unit.schedule_problem = ""
+            self._core.supervisor_changed()
         self._core.happened("config", unit, by, f"changed: {', '.join(values)}")
         self.changed(unit.id)
         await self.durable()

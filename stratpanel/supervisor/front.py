@@ -62,6 +62,6 @@ class Front(Answers, Edits):
         core = self._core
         core.reload_settings()
         await core.fleet.reload(by)
-        core.calendars.reload()
-        core.reconciler.poke()
+        core.fleet.settings_changed()
+        core.calendars_changed()
         return {"changed": True, "supervisor": core.supervisor_status()}

@@ -61,6 +61,7 @@ class WorkspaceHolds:
         self.paused: Hold = NO_HOLD
         self.panic: Hold = NO_HOLD
         self.cause = ""  # of a pause: pause (a person), down, foreign (a registry we did not write)
+        self.then: str | None = None  # of a panic: when its script was run, or given up
         self.read()
 
     @property
@@ -70,8 +71,8 @@ class WorkspaceHolds:
 
     def read(self) -> None:
         """Look at the files; the command line may have written one while we were away."""
-        self.paused, self.cause = _read(self._runtime.paused, "paused")
-        self.panic, _ = _read(self._runtime.panic, "panic")
+        self.paused, self.cause, _ = _read(self._runtime.paused, "paused")
+        self.panic, _, self.then = _read(self._runtime.panic, "panic")
 
     def pause(self, by: str, at: datetime, why: str, cause: str = "pause") -> None:
         """Nothing starts by itself from now on, over restarts of ours, until `lift`."""
@@ -81,8 +82,17 @@ class WorkspaceHolds:
 
     def raise_panic(self, by: str, at: datetime, why: str) -> None:
         """Nothing starts at all from now on; runners and launcher see the file before we say a word."""
-        write_json(self._runtime.panic, {"by": by, "at": at.isoformat(), "why": why}, fsync=True)
+        self._write_panic(by, at, why, self.then if self.panic.kind == "panic" else None)
         self.read()
+
+    def script_begun(self, at: datetime) -> None:
+        """Note in the panic's file that its script's one chance is taken; before the script starts."""
+        self._write_panic(self.panic.by, self.panic.at, self.panic.why, at.isoformat())
+        self.read()
+
+    def _write_panic(self, by: str, at: datetime | None, why: str, then: str | None) -> None:
+        record = {"by": by, "at": at.isoformat() if at else None, "why": why, "then": then}
+        write_json(self._runtime.panic, record, fsync=True)
 
     def lift(self) -> None:
         """Remove both."""
@@ -91,12 +101,12 @@ class WorkspaceHolds:
         self.read()
 
 
-def _read(path: Path, kind: Literal["paused", "panic"]) -> tuple[Hold, str]:
+def _read(path: Path, kind: Literal["paused", "panic"]) -> tuple[Hold, str, str | None]:
     try:
         record = read_json(path)
     except RecordError:  # the file's presence is the message; who and when are lost
-        return Hold(kind, why=f"{path.name} cannot be read"), "pause"
+        return Hold(kind, why=f"{path.name} cannot be read"), "pause", None
     if record is None:
-        return NO_HOLD, ""
+        return NO_HOLD, "", None
     hold = Hold(kind, str(record.get("by") or ""), _instant(record.get("at")), str(record.get("why") or ""))
-    return hold, str(record.get("kind") or "pause")
+    return hold, str(record.get("kind") or "pause"), record.get("then")

@@ -87,10 +87,17 @@ class Reconciler:
         )
         log.warning("%s; every strategy is looked at again", what)
         self._core.happened("clock", None, "supervisor", what)
-        self._core.edges.look_again()
         if jump > 0:
+            self._core.edges.look_again()
             self.report_missed(before, self._core.clock.time(), "the machine slept")
+        else:
+            self.set_edges()  # edges that lay behind us lie ahead again, and no alarm waits for them
         self.poke()
+
+    def set_edges(self) -> None:
+        """Give every strategy its alarms anew, by the calendars and the clock as they are now."""
+        for unit in self._core.units.values():
+            self._core.edges.set(unit.id, unit.plan, self.calendar(unit))
 
     def _run_pass(self) -> None:
         self._pass_due = False

@@ -241,6 +241,11 @@ def _field_of(path: str, entry: Entry) -> str:
     return _FLAT.get(key, "schedule") + rest[len(key) :] if key in _FLAT else path
 
 
+def name_in_file(path: str) -> str:
+    """The registry's name for a field of the model, as `schedule_start` for `schedule.windows[0].start`."""
+    return _field_of(path, {"schedule_start": "written", "calendar": "written"})
+
+
 def _flag_rules(entry: Entry) -> bool:
     restart = entry.get("restart")
     return not (isinstance(restart, dict) and "policy" in restart) or not isinstance(entry["auto_restart"], bool)

@@ -21,12 +21,13 @@ DEFAULT_MEMORY_MB = 1024.0  # the seed's figure
 MEMORY_VARIABLE = "STRATEGY_MEMORY_LIMIT_MB"
 ALERTS = (
     *("crash", "fatal", "lost", "memory", "quiet", "missed_start", "stop_failed", "calendar", "disk", "panic"),
-    "before_start",
+    *("before_start", "schedule"),
 )
 EVENT_TYPES = (
     *ALERTS,
     *("started", "stopped", "exited", "restarted", "reset", "deployed", "promoted", "added", "removed", "config"),
     *("source", "pause", "resume", "down", "registry", "clock", "note", "supervisor"),
+    *("schedule_missed", "schedule_max_instances", "schedule_error", "log_cleared"),
 )
 ROLES = ("viewer", "operator", "admin")
 # what we set ourselves for each run: a value here would be overwritten without a word
@@ -315,7 +316,7 @@ _DEFAULT = """\
 
 # Who is told. The command gets the event as JSON on standard input and has 10 seconds.
 # Types, default: the first line.
-#   crash fatal lost memory quiet missed_start stop_failed calendar disk panic before_start
+#   crash fatal lost memory quiet missed_start stop_failed calendar disk panic before_start schedule
 #   started stopped exited restarted reset deployed promoted added removed config source
 #   pause resume down registry clock note supervisor, or "all"
 [on_event]

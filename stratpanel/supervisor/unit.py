@@ -96,6 +96,7 @@ class Unit:
         self.etag = ""
         self.log_path = ""
         self.plan = Plan(enabled=False)
+        self.schedule_problem = ""  # what the registry's schedule has wrong
         self.state = State.STOPPED
         self.why = ""
         self.ended_why = ""  # how its last run ended, without what comes next
