@@ -1,7 +1,8 @@
-"""What must have succeeded today before a strategy may start: a command, or another strategy (`before_start`).
+"""What must be so before a strategy may start: nobody else runs its script, and what must have succeeded today did.
 
-Broker tokens die daily before the open, so a login comes first. Asked by every start but automatic restarts; the answer
-is remembered for the day in the strategy's zone. It refuses with a sentence, it never starts the strategy itself.
+The latter is `before_start`, a command or another strategy: broker tokens die daily before the open, so a login comes
+first. Asked by every start but automatic restarts; that answer is remembered for the day in the strategy's zone. It
+refuses with a sentence, it never starts the strategy itself.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import subprocess
 from datetime import date, datetime, time
 from typing import TYPE_CHECKING, Any, Final
 
+from stratpanel.supervisor.outsiders import Outsiders, in_words
 from stratpanel.supervisor.unit import Order, Unit
 
 if TYPE_CHECKING:
@@ -28,6 +30,7 @@ class Gate:
     def __init__(self, core: Core) -> None:
         self._core = core
         self._passed: dict[str, tuple[date, str]] = {}
+        self.outsiders = Outsiders()
 
     def day(self, unit: Unit) -> date:
         """Today, where the strategy trades."""
@@ -50,6 +53,23 @@ class Gate:
         if refusal is None:
             self._passed[unit.id] = today
         return refusal
+
+    async def meet_outsiders(self) -> str:
+        """Name the strategies that somebody else is running now, as events; in short for the pause's reason."""
+        core = self._core
+        scripts = {id: core.shelf.working_copy(unit.config["file_path"]) for id, unit in core.units.items()}
+        found = await asyncio.to_thread(self.outsiders.named, scripts)
+        for id, pids in found.items():
+            unit = core.units[id]
+            core.happened("note", unit, "registry", in_words(pids, str(unit.config["file_path"])))
+        named = "; ".join(f"{id} is being run by PID {', '.join(map(str, pids))}" for id, pids in found.items())
+        return f"; {named}" if named else ""
+
+    async def outside(self, unit: Unit) -> str | None:
+        """Why it must not start beside what somebody else runs, or None."""
+        script = self._core.shelf.working_copy(unit.config["file_path"])
+        pids = await asyncio.to_thread(self.outsiders.of, script)
+        return in_words(pids, str(unit.config["file_path"])) if pids else None
 
     async def _strategy_succeeded(self, unit: Unit, other: str) -> str | None:
         midnight = datetime.combine(self.day(unit), time(), self._core.zone_of(unit)).timestamp()

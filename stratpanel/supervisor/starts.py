@@ -89,6 +89,9 @@ class Starts:
             async with core.queue.turn(unit.id, int(unit.config.get("priority", 5))):
                 if self._stopped_first(unit):
                     return
+                if order.cause != "restart" and (refusal := await core.gate.outside(unit)) is not None:
+                    self._not_yet(unit, order, refusal)
+                    return
                 prepared = await asyncio.to_thread(
                     core.preparation.run, unit.id, dict(unit.config), order, self._instance(unit)
                 )
