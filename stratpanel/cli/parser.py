@@ -117,9 +117,9 @@ def _workspace_commands(commands: Any) -> None:
     down = _add(commands, "down", "stop strategies and supervisor", "workspace")
     down.add_argument("--keep", action="store_true", help="leave the strategies running under their runners")
     serve = _add(commands, "serve", "serve the dashboard", "workspace")
-    serve.add_argument("--port", type=int, default=5006)
-    serve.add_argument("--address", default="127.0.0.1")
-    serve.add_argument("--prefix", default="", help="URL prefix behind a proxy")
+    serve.add_argument("--port", type=int, help="default: stratpanel.toml, else 5006")
+    serve.add_argument("--address", help="default: stratpanel.toml, else 127.0.0.1")
+    serve.add_argument("--prefix", help="URL prefix behind a proxy; default: stratpanel.toml")
     serve.add_argument(
         "--allow-origin",
         action="append",
@@ -235,6 +235,9 @@ def _schedule_commands(commands: Any) -> None:
         actions, "sync", "compile foreign calendars (needs the extra `calendars`)", "schedules", "calendar_sync"
     )
     sync.add_argument("names", metavar="NAME", nargs="+")
+    mine = _add(actions, "overrides", "list your own days, sessions and hours", "schedules", "calendar_overrides")
+    mine.add_argument("name", metavar="NAME", nargs="?")
+    _json(mine)
     _add(actions, "check", "check calendar data and your overrides", "schedules", "calendar_check")
     close = _add(actions, "close", "override: no session on a date", "schedules", "calendar_close")
     close.add_argument("name", metavar="NAME")

@@ -108,6 +108,17 @@ def calendar_show(options: argparse.Namespace) -> int:
     return DONE
 
 
+def calendar_overrides(options: argparse.Namespace) -> int:
+    """The user's own rows about all calendars, or one."""
+    rows = connect(options).get("/api/calendar-overrides", {"calendar": options.name} if options.name else None)
+    if options.json:
+        return print_json(rows["overrides"])
+    for row in rows["overrides"]:
+        when, hours = row["date"] or "always", " ".join(row["sessions"])
+        print(f"{','.join(row['calendars']):<12} {when}  {row['kind']:<7} {hours}  {row['reason']}".rstrip())
+    return DONE
+
+
 def calendar_sync(options: argparse.Namespace) -> int:
     """Compile foreign calendars in a child process, then let the supervisor read them."""
     from stratpanel.cli.session import workspace_of

@@ -13,10 +13,11 @@ from typing import Any, Final
 
 from stratpanel.market.errors import MarketError
 from stratpanel.market.explain import explain
+from stratpanel.market.overrides_file import overrides_of
 from stratpanel.market.plan import NO_HOLD
 from stratpanel.market.week import Planned, week_rows, week_text
 from stratpanel.model import schema
-from stratpanel.model.errors import InvalidValue, NotFound
+from stratpanel.model.errors import Conflict, InvalidValue, NotFound
 from stratpanel.model.values import Schedule
 from stratpanel.supervisor import reports, uploads
 from stratpanel.supervisor.core import ChangeCallback, Core, TickCallback
@@ -143,6 +144,20 @@ class Answers:
                 }
             )
         return {"calendars": rows, "warnings": [warning.message for warning in warnings]}
+
+    async def overrides(self, calendar: str | None) -> list[Json]:
+        """The rows of calendar_overrides.toml, of all calendars or of one."""
+        core = self._core
+        path = core.calendars.overrides_file
+        assert path is not None
+        try:
+            name = core.calendars.get(calendar).name if calendar else None
+        except MarketError as error:
+            raise NotFound(error.message, code=error.code) from error
+        try:
+            return await asyncio.to_thread(overrides_of, path, name)
+        except MarketError as error:  # broken by hand: the rows read last are in force, the file's rows unknown
+            raise Conflict(error.message, code=error.code, fields=error.fields) from error
 
     def mask(self, text: str) -> str:
         """The text without secrets that are known."""

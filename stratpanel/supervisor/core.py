@@ -154,7 +154,8 @@ class Core:
     async def open(self) -> None:
         """Come up: find out what lives, then begin to act. Nothing is started before every runner could answer."""
         if self.fleet.foreign and self.holds.current.kind == "none":
-            self.holds.pause("registry", self.clock.now(), "this registry was written by another program", "foreign")
+            why = "this registry was written by another program" + await self.gate.meet_outsiders()
+            self.holds.pause("registry", self.clock.now(), why, "foreign")
         await asyncio.to_thread(self.journal.reserve)
         self._take_up_holds()  # before anything is made of how runs ended
         await self.processes.open()

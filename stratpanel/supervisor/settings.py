@@ -318,7 +318,8 @@ _DEFAULT = """\
 # Types, default: the first line.
 #   crash fatal lost memory quiet missed_start stop_failed calendar disk panic before_start schedule
 #   started stopped exited restarted reset deployed promoted added removed config source
-#   pause resume down registry clock note supervisor, or "all"
+#   pause resume down registry clock note supervisor schedule_missed schedule_max_instances schedule_error log_cleared,
+#   or "all"
 [on_event]
 # command = ["python3", "strategies/scripts/notify.py"]
 # types = ["crash", "fatal", "memory", "missed_start"]

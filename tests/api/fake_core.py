@@ -351,6 +351,11 @@ class FakeCore:
     async def past_events(self, since: int | None, limit: int) -> list[Json]:
         return (self.events.since(None) or [])[-limit:]
 
+    async def overrides(self, calendar: str | None) -> list[Json]:
+        return [
+            {"kind": "closed", "calendars": ["NSE"], "date": "2026-12-01", "sessions": [], "reason": "x", "line": 1}
+        ]
+
     async def override_calendar(self, name: str, day: date, override: Json | None, *, by: str) -> Json:
         self.calls.append(("override", name, day, override, by))
         return {"name": name, "date": day.isoformat(), "override": override}

@@ -343,6 +343,7 @@ def test_further_routes(served: Served) -> None:
     served.core.print_line("ema", "x")
     assert served.call("DELETE", "/api/strategies/ema/logs").status == 200
     assert served.call("GET", "/api/strategies/ema/logs").json["lines"] == []
+    assert served.call("GET", "/api/calendar-overrides?calendar=NSE").json["overrides"][0]["reason"]
     day = "/api/calendars/NSE/overrides/2026-12-01"
     assert served.call("PUT", day, {"kind": "closed", "why": "strike"}).status == 200
     assert served.call("DELETE", day).status == 200

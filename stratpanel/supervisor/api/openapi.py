@@ -160,6 +160,13 @@ def _workspace_paths() -> Part:
         "/api/week": {"get": _get("the coming week of all strategies", ANY_OBJECT)},
         "/api/calendars": {"get": _get("calendars and their warnings", ANY_OBJECT)},
         "/api/calendars/{name}": {"get": _get("a calendar's sessions", ref("Sessions"), *calendar_days)},
+        "/api/calendar-overrides": {
+            "get": _get(
+                "the user's own days, sessions and hours",
+                an_object(overrides=list_of(ref("OverrideRow"))),
+                _parameter("calendar", TEXT),
+            )
+        },
         "/api/calendars/{name}/overrides/{date}": {
             "put": _do("the user's own word about a day", ANY_OBJECT, ref("CalendarOverride"), required=True),
             "delete": _do("take it back", ANY_OBJECT),

@@ -113,6 +113,14 @@ def schemas() -> dict[str, Schema]:
             },
             "required": ["kind", "why"],
         },
+        "OverrideRow": an_object(
+            kind=TEXT,
+            calendars=list_of(TEXT),
+            date=or_null({"type": "string", "format": "date"}),
+            sessions=list_of(TEXT),
+            reason=TEXT,
+            line={"type": "integer"},
+        ),
         "ScheduleQuestion": {
             "type": "object",
             "properties": {

@@ -160,6 +160,10 @@ class Core(Protocol):
         """The newest `limit` events after `since`, oldest first, from the database and the ring."""
         ...
 
+    async def overrides(self, calendar: str | None) -> list[Json]:
+        """The user's own rows, of all calendars or one: `{"kind", "calendars", "date", "sessions", "reason", …}`."""
+        ...
+
     async def override_calendar(self, name: str, day: date, override: Json | None, *, by: str) -> Json:
         """The user's own word about a day, None takes it back.
 

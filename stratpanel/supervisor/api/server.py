@@ -58,6 +58,7 @@ def routes(site: Site) -> list[Any]:
         (rf"{ONE}/parameters", code.Parameters),
         (rf"{ONE}/schedule/explain", code.Explain),
         (r"/api/calendars", whole.Calendars),
+        (r"/api/calendar-overrides", whole.CalendarOverrides),
         (r"/api/calendars/([^/]+)", whole.OneCalendar),
         (r"/api/calendars/([^/]+)/overrides/([^/]+)", whole.CalendarOverride),
         (r"/api/events", events.EventList),

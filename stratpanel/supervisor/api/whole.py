@@ -144,6 +144,14 @@ class OneCalendar(Route):
         self.answer(self.core.calendar(name, first, last))
 
 
+class CalendarOverrides(Route):
+    """GET /api/calendar-overrides?calendar="""
+
+    async def get(self) -> None:
+        """The user's own word about days, sessions and hours, as it stands in calendar_overrides.toml."""
+        self.answer({"overrides": await self.core.overrides(self.query("calendar"))})
+
+
 class CalendarOverride(Route):
     """PUT, DELETE /api/calendars/{name}/overrides/{date}"""
 
