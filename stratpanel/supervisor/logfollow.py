@@ -2,7 +2,7 @@
 
 One LogFollows per loop; every SSE stream has a LogFollower. A follower is a cursor, not a queue: a slow one reads later
 from the files, so memory does not grow and nobody waits for it. Followers of one log share what was read. It must
-never keep the loop busy: one read is at most 1 MiB, one log is looked at 100 times a second at most.
+never keep the loop busy: one read is at most 1 MiB, one log is looked at 50 times a second in a flood.
 """
 
 from __future__ import annotations
@@ -14,9 +14,11 @@ from collections.abc import Callable, Sequence
 from stratpanel.supervisor.logs import Batch, LogReader, Run
 from stratpanel.supervisor.logwatch import LogWatch
 
-# A flood of changes is gathered: for one log, and for the loop.
-LOG_EVERY_S = 0.010
-EVENTS_EVERY_S = 0.005
+# Changes that come faster are gathered, the longer the more there are: up to 50 looks a second in a flood, while each
+# of 100 lines a second comes at once.
+LOG_EVERY_S = 0.004
+FLOOD_EVERY_S = 0.020
+EVENTS_EVERY_S = 0.004
 # Where changes are not told. All others are looked at every LOOK_EVERY_S, for what is held back (an unfinished line)
 # and for file systems that tell nothing.
 POLL_EVERY_S = 0.050
@@ -156,6 +158,8 @@ class _Source:
         self._shared: dict[tuple[str | None, int], Batch] = {}
         self._waiting: set[asyncio.Future[None]] = set()
         self._woken = 0.0
+        self._told = 0.0
+        self._every = LOG_EVERY_S
         self._later: asyncio.TimerHandle | None = None
         self.seen: tuple[int, int, int] | None = None
 
@@ -198,9 +202,13 @@ class _Source:
             self.wake()
 
     def wake(self) -> None:
+        now = self._loop.time()
+        often = now - self._told < 1.5 * LOG_EVERY_S
+        self._told = now
+        self._every = min(2 * self._every, FLOOD_EVERY_S) if often else LOG_EVERY_S
         if self._later is not None:
             return
-        wait = self._woken + LOG_EVERY_S - self._loop.time()
+        wait = self._woken + self._every - now
         if wait > 0:
             self._later = self._loop.call_later(wait, self._wake)
         else:

@@ -24,7 +24,7 @@ log = logging.getLogger("stratpanel.api")
 MAX_STREAMS: Final = 20
 DEFAULT_LINES: Final = 200
 MAX_LINES: Final = 10_000
-LOOK_EVERY_S: Final = 0.05  # while a reader has not taken what it was given
+LOOK_EVERY_S: Final = 0.05  # at longest, while a reader has not taken what it was given
 BATCH_LINES: Final = 500
 BATCH_BYTES: Final = 1 << 19  # a read stops at twice that
 CURSOR_LENGTH: Final = 100
@@ -126,6 +126,7 @@ class LogFeed:
                 self._follower.close()
 
     async def _look_and_read(self, reader: LogReader, follower: LogFollower) -> None:
+        pause = 0.0
         while True:
             status = self._core.status(self._id)
             if status["run_id"] != self._run_id:
@@ -135,8 +136,10 @@ class LogFeed:
                 self._woken = False
                 self._woken = await self._hand_on(reader) or self._woken
             if self._woken:
-                await asyncio.sleep(LOOK_EVERY_S)
+                pause = min(LOOK_EVERY_S, 2 * pause + 0.001)
+                await asyncio.sleep(pause)
             else:
+                pause = 0.0
                 # Said twice a second too while nothing changes: an unfinished line is then due.
                 self._woken = await follower.changed()
 
