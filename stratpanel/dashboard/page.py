@@ -169,6 +169,8 @@ def page(screen: Screen, *, title: str, warning: str = "", search: str = "") -> 
         sizing_mode="stretch_both",
     )
 
+    _leave_busy(built)
+
     async def scheme(message: Mapping[str, Any]) -> None:
         dark = bool(message.get("dark"))
 
@@ -180,3 +182,15 @@ def page(screen: Screen, *, title: str, warning: str = "", search: str = "") -> 
 
     screen.wire.answer("scheme", scheme)
     return built
+
+
+def _leave_busy(built: pmui.Page) -> None:
+    """Take the page off Panel's busy state, which is process-wide.
+
+    Each action on any page would write to every page, and the state's list of watchers would keep every page for ever
+    after its session (seen with panel-material-ui 0.16.6). `busy` holds a reference that Param offers no way to drop.
+    """
+    for watcher in list(pn.state.param.watchers.get("busy", {}).get("value", [])):
+        parameters = getattr(watcher.fn, "__self__", None)
+        if getattr(parameters, "self", None) is built:
+            pn.state.param.unwatch(watcher)

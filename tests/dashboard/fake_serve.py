@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import os
 import sys
@@ -39,8 +40,17 @@ class Orders(threading.Thread):
     def _do(self, order: list[object]) -> None:
         name, args = str(order[0]), order[1:]
         fields = args.pop() if args and isinstance(args[-1], dict) else {}
-        if name == "calls":
-            answer: object = self._fake.calls_made
+        if name == "alive":  # objects of closed pages that are still there
+            from stratpanel.dashboard.charts import UsageCharts
+            from stratpanel.dashboard.logview import LogView
+            from stratpanel.dashboard.screen import Screen
+            from stratpanel.dashboard.strategy import StrategyPage
+
+            gc.collect()
+            kinds = (Screen, LogView, UsageCharts, StrategyPage)
+            answer: object = {kind.__name__: sum(type(o) is kind for o in gc.get_objects()) for kind in kinds}
+        elif name == "calls":
+            answer = self._fake.calls_made
         elif name == "set":
             for key, value in fields.items():
                 setattr(self._fake, key, value)

@@ -117,7 +117,7 @@ def test_an_error_is_said_in_words_and_stays_text(serve: Serve, visit: Visit) ->
     page = visit(server)
     expect(row(page, "refuse-me").locator(".cell.why")).to_have_text("<img src=x onerror=alert(1)>")
     expect(row(page, "refuse-me").locator(".cell.name")).to_contain_text("<b>bold</b>")
-    page.get_by_role("button", name="start refuse-me").click()
+    page.get_by_role("button", name="start refuse-me", exact=True).click()
     page.get_by_role("dialog").get_by_role("button", name="Start").click()
     expect(page.locator(".toast.bad")).to_contain_text("has a syntax error on line 12")
     expect(row(page, "refuse-me").locator(".cell.state")).to_have_text("stopped")

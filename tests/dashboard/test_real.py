@@ -22,15 +22,16 @@ def test_start_watch_edit_deploy_stop(bench: Workbench, real: Server, visit: Vis
     page = visit(real)
     cell = page.locator('.board .row[data-id="tick"] .cell.state')
     expect(cell).to_have_text("stopped")
-    page.get_by_role("button", name="start tick").click()
+    page.get_by_role("button", name="start tick", exact=True).click()
     expect(cell).to_have_text("running")
     pid = bench.leader_pid("tick")
     assert pid is not None
     expect(page.locator('.board .row[data-id="tick"] .cell.pid')).to_have_text(str(pid))
+    page.locator('.board .row[data-id="tick"] .cell.why').click()
     expect(page.locator(".sp.log .line .text", has_text="<b>x</b>").first).to_be_visible()
     expect(page.locator('.board .row[data-id="tick"] .cell.memory .val')).to_contain_text("MB")
 
-    page.get_by_role("button", name="stop tick").click()
+    page.get_by_role("button", name="stop tick", exact=True).click()
     page.get_by_role("dialog").get_by_role("button", name="Stop").click()
     expect(cell).to_have_text("stopped")
     assert not pid_alive(pid)
@@ -64,7 +65,8 @@ def test_the_supervisor_goes_and_comes_back_under_an_open_page(bench: Workbench,
     bench.cli("up")
     expect(page.locator(".sp.board.stale")).to_have_count(0)
     expect(cell).to_have_text("running")
-    expect(page.locator(".sp.log .line .text", has_text="tick").last).to_be_visible()
+    page.locator('.board .row[data-id="tick"] .cell.why').click()
+    expect(page.locator(".sp.log .line .text", has_text="INFO tick").last).to_be_visible()
     assert bench.leader_pid("tick") == pid
 
 
@@ -79,7 +81,7 @@ def test_panic_from_the_page_ends_every_tree(bench: Workbench, real: Server, vis
     page.get_by_role("dialog").get_by_role("button", name="Stop everything").click()
     expect(page.locator(".head .totals")).to_contain_text("0 running")
     wait_for(lambda: not any(pid_alive(pid or 0) for pid in pids), 10)
-    page.get_by_role("button", name="start one").click()
+    page.get_by_role("button", name="start one", exact=True).click()
     expect(page.locator(".toast.bad")).to_contain_text("panic")
     assert bench.leader_pid("one") is None
 
