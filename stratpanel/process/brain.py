@@ -40,6 +40,7 @@ class SupervisorKeeper:
         self._timer: Timer | None = None
         self._other: int | None = None
         self._refused: list[tuple[int, int, int] | None] | None = None
+        self._read: list[tuple[int, int, int] | None] = []
         self._leaving = False
 
     def begin(self) -> None:
@@ -76,7 +77,7 @@ class SupervisorKeeper:
             self._say(
                 "the supervisor refused the registry; it is started again when that changes, or by `stratpanel up`"
             )
-            self._refused = self._configuration()
+            self._refused = self._read
             self._later(LOOK_S)
             return
         if lived >= STEADY_S:
@@ -134,6 +135,8 @@ class SupervisorKeeper:
         self._loop.watch(fd, gone)
 
     def _spawn(self) -> None:
+        # as it is before the supervisor reads it: an edit made while that one is ending must count as a change
+        self._read = self._configuration()
         try:
             self.pid = os.posix_spawn(
                 (argv := self._command())[0],

@@ -6,6 +6,7 @@ It must never leave a reader with half a record, and never turn an unreadable on
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from itertools import count
@@ -14,9 +15,10 @@ from typing import Any
 
 from stratpanel.process.errors import RecordError
 
-__all__ = ["RecordError", "read_json", "remove_leftovers", "sync", "write_json"]
+__all__ = ["RecordError", "read_json", "remove_leftovers", "sync", "write_json", "write_marker"]
 
 TEMPORARY = ".tmp"
+FULL = (errno.ENOSPC, errno.EDQUOT)
 _encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
 _numbers = count()
 
@@ -40,6 +42,19 @@ def write_json(path: Path | str, obj: object, *, fsync: bool = False, mode: int 
         os.close(fd)
     if fsync:
         _sync_folder(folder)
+
+
+def write_marker(path: Path | str, obj: object) -> None:
+    """A file whose being there is the message, fsynced: with `obj` in it, or empty when the disk is full.
+
+    Raises OSError when not even a name can be written.
+    """
+    try:
+        write_json(path, obj, fsync=True)
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
 
 
 def _write_all(fd: int, data: bytes) -> None:

@@ -1,6 +1,6 @@
 """A runner killed at any of its own function calls, while it starts, serves, stops or ends a run.
 
-The launcher runs with a hook that makes the runner of a run count its calls and send itself SIGKILL at a chosen one; its
+The launcher runs with a hook that makes the first runner of a run count its calls and end itself at a chosen one; the
 replacement is left in peace. Wherever it dies, the promises hold.
 """
 

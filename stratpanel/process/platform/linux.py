@@ -314,7 +314,7 @@ def pipe_pages_allowed() -> int:
         return 16384
 
 
-def enlarge_pipe(fd: int, size: int) -> bool:
+def resize_pipe(fd: int, size: int) -> bool:
     """Make the pipe hold `size` bytes; False when the user's limit is reached."""
     try:
         fcntl.fcntl(fd, _F_SETPIPE_SZ, size)
