@@ -165,6 +165,7 @@ def _workspace_paths() -> Part:
                 "the user's own days, sessions and hours",
                 an_object(overrides=list_of(ref("OverrideRow"))),
                 _parameter("calendar", TEXT),
+                errors=("404", "409"),
             )
         },
         "/api/calendars/{name}/overrides/{date}": {
