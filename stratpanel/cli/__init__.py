@@ -40,7 +40,9 @@ def report(error: StratpanelError) -> int:
 
 def exit_code(error: StratpanelError) -> int:
     """The exit code of CONTRACTS for an error."""
-    if error.code == "NO_SUPERVISOR":
+    from stratpanel.client.connection import NoSupervisor
+
+    if isinstance(error, NoSupervisor):
         return NO_SUPERVISOR
     if isinstance(error, NotFound) or error.code == "STRATEGY_NOT_FOUND":
         return UNKNOWN_ID

@@ -41,7 +41,9 @@ def _tell(verb: str, results: list[tuple[str, Any]]) -> int:
     worst = DONE
     for strategy_id, result in results:
         if isinstance(result, StratpanelError):
-            print(f"stratpanel: {strategy_id}: {result.message}", file=sys.stderr)
+            details = "; ".join(f"{field}: {problem}" for field, problem in result.fields.items())
+            line = result.message if not details or details in result.message else f"{result.message} ({details})"
+            print(f"stratpanel: {strategy_id}: {line}", file=sys.stderr)
             worst = exit_code(result) if len(results) == 1 else NOT_DONE
             continue
         strategy = result.get("strategy") or {}
@@ -116,7 +118,12 @@ def panic(options: argparse.Namespace) -> int:
     """Stop every tree in parallel; refuse starts until `resume`. Positions at the broker stay as they are."""
     workspace = workspace_of(options)
     api = connect(options, start=False)
-    answer = api.post("/api/panic", {"why": options.why}) if api.reachable() else offline.panic(workspace, options.why)
+    try:
+        reachable = api.reachable()
+        answer = api.post("/api/panic", {"why": options.why}) if reachable else offline.panic(workspace, options.why)
+    except StratpanelError as error:  # of another version, hung, in trouble: nothing of ours may stand in the way
+        print(f"stratpanel: {error.message}; ending everything from here", file=sys.stderr)
+        answer = offline.panic(workspace, options.why)
     ended = answer.get("stopped", [])
     print(
         f"panic: {len(ended)} stopped"

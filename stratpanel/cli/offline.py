@@ -7,6 +7,7 @@ Called by `control` when the supervisor does not answer. It never starts anythin
 from __future__ import annotations
 
 import json
+import sys
 import tomllib
 from datetime import UTC, datetime
 from pathlib import Path
@@ -61,8 +62,7 @@ def panic(workspace: Path, why: str) -> dict[str, Any]:
     """Write the panic file first, then end all trees in parallel."""
     runtime = _runtime(workspace)
     note = {"by": who(), "at": datetime.now(UTC).isoformat(), "why": why}
-    runtime.root.mkdir(parents=True, exist_ok=True)
-    records.write_json(runtime.panic, note, fsync=True)
+    _mark(runtime.panic, note)
     before = sorted(_running(workspace))
     ending.end_all(runtime, by=who(), reason="panic")
     left = sorted(_running(workspace))
@@ -80,8 +80,16 @@ def _script(workspace: Path) -> str | None:
 
 def _leave_word(runtime: Runtime, strategy_id: str) -> None:
     hold = {"kind": "stopped", "by": who(), "at": datetime.now(UTC).isoformat(), "why": "stopped from the command line"}
-    runtime.holds.mkdir(parents=True, exist_ok=True)
-    records.write_json(runtime.holds / f"{strategy_id}.json", hold, fsync=True)
+    _mark(runtime.holds / f"{strategy_id}.json", hold)
+
+
+def _mark(path: Path, record: dict[str, Any]) -> None:
+    """Leave a file for the next supervisor; a disk that takes none keeps nobody from ending what runs."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        records.write_marker(path, record)
+    except OSError as error:
+        print(f"stratpanel: {path.name} cannot be kept for the next supervisor: {error.strerror}", file=sys.stderr)
 
 
 def running_ids(workspace: Path) -> list[str]:
@@ -92,9 +100,8 @@ def running_ids(workspace: Path) -> list[str]:
 def down(workspace: Path, *, keep: bool) -> None:
     """`down` without a supervisor: unwanted first, so that nothing comes back, then the launcher, then the trees."""
     runtime = _runtime(workspace)
-    runtime.root.mkdir(parents=True, exist_ok=True)
     note = {"by": who(), "at": datetime.now(UTC).isoformat(), "why": "paused since down", "kind": "down"}
-    records.write_json(runtime.paused, note, fsync=True)
+    _mark(runtime.paused, note)
     wake.remove_wanted(runtime)
     wake.end_launcher(runtime)
     if not keep:

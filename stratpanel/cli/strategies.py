@@ -54,10 +54,13 @@ def versions(options: argparse.Namespace) -> int:
         json.dump(body, sys.stdout, indent=2, ensure_ascii=False)
         print()
         return DONE
+    from stratpanel.cli.render import moment
+
     for row in body["versions"]:
         mark = "*" if row.get("current") else " "
-        mode = row.get("mode", "paper")
-        print(f"{mark} {row['n']:>4}  {row['sha'][:12]}  {row.get('at', '')}  {row.get('by', '')}  {mode}")
+        mode = "live" if row.get("live") else "paper"
+        made = moment(row.get("created"))
+        print(f"{mark} {row['n']:>4}  {row['sha'][:12]}  {mode:<5}  {made}  {row.get('by') or ''}".rstrip())
     return DONE
 
 

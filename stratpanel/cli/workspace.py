@@ -54,7 +54,10 @@ def up(options: argparse.Namespace) -> int:
 def bring_up(workspace: Path) -> Api:
     """The API of a supervisor that a person asked for: not paused by an earlier `down`."""
     runtime = Runtime.of(workspace)
-    note = records.read_json(runtime.paused) if runtime.paused.exists() else None
+    try:
+        note = records.read_json(runtime.paused)
+    except records.RecordError:  # empty, from a full disk: nobody knows whose pause it is, so a person lifts it
+        note = None
     lift = bool(note and note.get("kind") == "down")
     if lift:
         runtime.paused.unlink(missing_ok=True)
@@ -97,9 +100,9 @@ def serve(options: argparse.Namespace) -> int:
     import os
 
     command = [sys.executable, "-m", "stratpanel.dashboard.serve", "--workspace", str(workspace)]
-    command += ["--port", str(options.port), "--address", options.address]
-    for flag, value in (("--prefix", options.prefix), ("--unix-socket", options.unix_socket)):
-        command += [flag, value] if value else []
+    given = {"--port": options.port, "--address": options.address, "--prefix": options.prefix}
+    for flag, value in {**given, "--unix-socket": options.unix_socket}.items():
+        command += [flag, str(value)] if value is not None else []  # what is not given, stratpanel.toml says
     for origin in options.allow_origin:
         command += ["--allow-origin", origin]
     command += ["--no-token"] if options.no_token else []

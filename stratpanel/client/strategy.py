@@ -256,7 +256,7 @@ class Strategy:
 
     def versions(self) -> pd.DataFrame:
         """Deployed versions, newest first."""
-        return frame_of(self._get("versions")["versions"], ["n"], times=["at"])
+        return frame_of(self._get("versions")["versions"], ["n"], times=["created", "promoted_at"])
 
     def diff(self, from_: int | None = None, to: int | None = None) -> Lines:
         """What changed between two versions; by default from the deployed one to the working copy."""

@@ -25,7 +25,7 @@ from stratpanel.model.errors import Conflict, NotFound
 from stratpanel.model.ids import find_id
 from stratpanel.model.states import State
 from stratpanel.model.strategy import Strategy
-from stratpanel.model.values import DEFAULT_MEMORY_PROBLEM
+from stratpanel.model.values import DEFAULT_MEMORY_PROBLEM, Limits
 from stratpanel.process.paths import Runtime
 from stratpanel.supervisor import statusview
 from stratpanel.supervisor.actions import Actions, new_hold
@@ -70,6 +70,12 @@ class SecretsLike(Protocol):
     def mask(self, text: str) -> str: ...
 
 
+def use_limits(settings: Settings) -> None:
+    """What a strategy gets that sets no limits of its own; the registry leaves out what equals it."""
+    Limits.param.memory_mb.default = settings.memory_mb
+    Limits.param.nofile.default = settings.nofile
+
+
 class Core:
     """One workspace's supervisor."""
 
@@ -95,6 +101,7 @@ class Core:
         self.environ = dict(environ)
         self.python = sys.executable
         self.zone: tzinfo = ZoneInfo(settings.timezone)
+        use_limits(settings)
         self.started = self.clock.now()
         self.advice = scaling.advice()
         self.thread_caps = scaling.thread_caps()
@@ -309,6 +316,7 @@ class Core:
         """Read stratpanel.toml again. Raises InvalidValue, and then nothing changes."""
         self.settings = load_settings(self.workspace)
         self.zone = ZoneInfo(self.settings.timezone)
+        use_limits(self.settings)
         for follow in self.on_settings:
             follow(self.settings)
 

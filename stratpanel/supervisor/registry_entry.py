@@ -7,6 +7,7 @@ name for stands beside it under the API's names. Unknown fields, and a person's 
 from __future__ import annotations
 
 import re
+from functools import cache
 from typing import Any
 
 from stratpanel.model import schema
@@ -14,12 +15,14 @@ from stratpanel.model.errors import InvalidValue
 from stratpanel.model.merge import fresh
 from stratpanel.model.states import LIVE
 from stratpanel.model.strategy import Strategy
-from stratpanel.model.values import Hold
+from stratpanel.model.values import Hold, Limits
 
 Entry = dict[str, Any]
 
 #: written, never believed
 RUNTIME = ("is_running", "last_started", "last_stopped", "pid", "restart_count")
+#: what starts and stops change besides
+HOLD = ("hold", "manually_stopped")
 #: the seed's fields, present in every entry we write
 SEED = (
     "name",
@@ -107,7 +110,7 @@ def read_entry(id: str, entry: object) -> Strategy:
     except InvalidValue as wrong:
         errors.update({_field_of(path, entry): sentence for path, sentence in wrong.fields.items()})
     try:
-        hold = _read_hold(entry)
+        hold = read_hold(entry)
     except InvalidValue as wrong:
         errors.update(wrong.fields)
     errors.update(_half_window(entry))
@@ -190,7 +193,7 @@ def _policy(entry: Entry) -> object:
     return "on-failure" if flag else "never"
 
 
-def _read_hold(entry: Entry) -> Hold:
+def read_hold(entry: Entry) -> Hold:
     """The hold; `manually_stopped`, the seed's mirror of it, is what a person edits to stop or release a strategy."""
     raw = entry.get("hold")
     hold = Hold() if raw is None else Hold(**schema.read(Hold, raw, "hold", keep_unknown=True))
@@ -268,18 +271,23 @@ def flat(config: dict[str, Any]) -> Entry:
     return entry
 
 
-DEFAULTS: Entry = flat(Strategy(id="x", name="").config())
+@cache
+def _defaults(_memory_mb: float, _nofile: int) -> Entry:
+    """What an entry that says nothing means; the settings of the workspace may move these two."""
+    return flat(Strategy(id="x", name="").config())
 
 
-def write_entry(strategy: Strategy, raw: Entry, known: Entry) -> Entry:
-    """Return `raw` with what the strategy now says; `known` is what `raw` said when it was read, as `flat()` gives it.
+def write_entry(strategy: Strategy, raw: Entry, known: Entry, ours: Entry | None = None) -> Entry:
+    """Return `raw` with what the strategy now says; `known` is what `raw` said when it was read, as `flat()` gives it,
+    and `ours` what the strategy says, where the caller has it already.
 
     A field whose meaning did not change stays as the person wrote it; in a new entry, fields at their defaults are left
     out, but for those of the seed.
     """
-    ours = flat(strategy.config())
+    ours = flat(strategy.config()) if ours is None else ours
     always = set(SEED) | ({"timezone"} if not OPENALGO.isdisjoint(raw) else set())
-    entry = _overlay(raw, known, ours, DEFAULTS, always)
+    defaults = _defaults(Limits.param.memory_mb.default, Limits.param.nofile.default)
+    entry = _overlay(raw, known, ours, defaults, always)
     if not raw:
         entry = dict.fromkeys(SEED) | entry  # the seed's order
     _write_policy(entry, raw, ours)
