@@ -1,6 +1,8 @@
 // The overview's table of strategies: filter, sort, groups, selection, keyboard and row actions over windowed rows.
 // It keeps sort, place and selection over updates; only rows in view exist in the page.
 
+const NARROW = 1100  // below this the meters lose their bars
+
 class Board {
   constructor(model, el) {
     this.model = model
@@ -78,11 +80,14 @@ class Board {
     const width = this.root.clientWidth
     if (!width) { return }
     const size = width < 560 ? "phone" : "wide", shown = COLUMNS.filter((column) => width >= column.from || (size === "phone" && column.key === "why"))
-    if (size !== this.size || shown.length !== this.columns.length || !this.head.firstChild) {
+    const narrow = width < NARROW
+    if (narrow !== this.narrow || size !== this.size || shown.length !== this.columns.length || !this.head.firstChild) {
       this.size = size
+      this.narrow = narrow
+      this.root.classList.toggle("narrow", narrow)
       this.columns = shown
       this.root.classList.toggle("phone", size === "phone")
-      this.root.style.setProperty("--cols", ["18px", ...shown.map((c) => c.width)].join(" "))
+      this.root.style.setProperty("--cols", ["18px", ...shown.map((c) => width < NARROW && c.narrow || c.width)].join(" "))
       for (const row of this.pool) { row.remove() }
       this.pool = []
       this.drawHead()

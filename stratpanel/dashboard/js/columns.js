@@ -81,10 +81,10 @@ const COLUMNS = [
     cell.title = row.why || ""
     cell.classList.toggle("bad", row.state === "fatal" || row.state === "lost" || Boolean(row.alert))
   }},
-  {key: "mode", title: "Mode", width: "52px", from: 1180, sort: byText((r) => r.mode || ""), paint: (cell, row) => setText(cell, row.mode || "")},
-  {key: "pid", title: "PID", width: "66px", num: true, from: 1000, sort: byNumber((r) => r.pid), paint: (cell, row) => setText(cell, row.pid == null ? "" : String(row.pid))},
-  {key: "uptime", title: "Uptime", width: "78px", num: true, from: 700, sort: byNumber((r) => r.up == null ? null : -r.up), live: true, paint: (cell, row, board) => setText(cell, row.up == null ? "" : span(board.store.now() - row.up))},
-  {key: "cpu", title: "CPU", width: "132px", num: true, from: 700, moves: true, live: true, sort: byNumber((r) => r.cpu_percent), paint(cell, row, board) {
+  {key: "mode", title: "Mode", width: "52px", from: 1380, sort: byText((r) => r.mode || ""), paint: (cell, row) => setText(cell, row.mode || "")},
+  {key: "pid", title: "PID", width: "66px", num: true, from: 1150, sort: byNumber((r) => r.pid), paint: (cell, row) => setText(cell, row.pid == null ? "" : String(row.pid))},
+  {key: "uptime", title: "Uptime", width: "78px", num: true, from: 830, sort: byNumber((r) => r.up == null ? null : -r.up), live: true, paint: (cell, row, board) => setText(cell, row.up == null ? "" : span(board.store.now() - row.up))},
+  {key: "cpu", title: "CPU", width: "132px", narrow: "92px", num: true, from: 600, moves: true, live: true, sort: byNumber((r) => r.cpu_percent), paint(cell, row, board) {
     if (!cell.canvas) {
       cell.classList.add("meter")
       cell.canvas = h("canvas", {"aria-hidden": "true"})
@@ -94,7 +94,7 @@ const COLUMNS = [
     setText(cell.val, row.cpu_percent == null ? "" : fixed(row.cpu_percent) + " %")
     drawSpark(cell.canvas, row.cpus, board.sparkColour)
   }},
-  {key: "memory", title: "Memory", width: "132px", num: true, from: 760, moves: true, live: true, sort: byNumber((r) => r.memory_mb), paint(cell, row) {
+  {key: "memory", title: "Memory", width: "132px", narrow: "74px", num: true, from: 700, moves: true, live: true, sort: byNumber((r) => r.memory_mb), paint(cell, row) {
     if (!cell.val) {
       cell.fill = h("i")
       cell.bar = h("span", {class: "bar-of", "aria-hidden": "true"}, cell.fill)
@@ -108,13 +108,13 @@ const COLUMNS = [
     cell.bar.style.visibility = row.memory_mb == null ? "hidden" : "visible"
     cell.title = row.memory_mb == null ? "" : `${megabytes(row.memory_mb)} of ${megabytes(row.memory_limit_mb)}`
   }},
-  {key: "restarts", title: "Restarts", width: "62px", num: true, from: 1180, sort: byNumber((r) => r.restarts), paint: (cell, row) => setText(cell, row.restarts ? String(row.restarts) : "")},
-  {key: "exit", title: "Last exit", width: "72px", from: 1080, sort: byText((r) => lastExit(r).text), paint(cell, row) {
+  {key: "restarts", title: "Restarts", width: "62px", num: true, from: 1380, sort: byNumber((r) => r.restarts), paint: (cell, row) => setText(cell, row.restarts ? String(row.restarts) : "")},
+  {key: "exit", title: "Last exit", width: "72px", from: 1240, sort: byText((r) => lastExit(r).text), paint(cell, row) {
     const exit = lastExit(row)
     setText(cell, exit.text)
     cell.classList.toggle("bad", Boolean(exit.bad))
   }},
-  {key: "next", title: "Next", width: "128px", from: 880, live: true, sort: byTime((r) => nextOf(r, 0)?.at), paint(cell, row, board) {
+  {key: "next", title: "Next", width: "128px", from: 980, live: true, sort: byTime((r) => nextOf(r, 0)?.at), paint(cell, row, board) {
     setText(cell, nextText(row, board.store.now()))
     const next = nextOf(row, 0)
     cell.title = next ? `${next.verb} ${dateClock(next.at, row.timezone)} ${zoneWord(row.timezone)}` : ""
