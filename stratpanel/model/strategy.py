@@ -176,11 +176,11 @@ def report(subject: Model, **values: Any) -> None:
     Values that did not change fire nothing. A watcher that raises is logged and does not keep others from the values;
     a value that its parameter refuses raises ValueError and changes nothing.
     """
-    held = subject.param.values()
+    parameters = type(subject).param.objects(instance=False)
+    held = {name: getattr(subject, name) for name in values}
     changed = {name: value for name, value in values.items() if held[name] is not value and held[name] != value}
     if not changed:
         return
-    parameters = type(subject).param.objects(instance=False)
     for name, value in changed.items():  # update() would keep what stands before a bad value
         parameters[name]._validate(value)
     lifted = [parameters[name] for name in changed if parameters[name].constant]

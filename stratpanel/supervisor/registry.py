@@ -18,7 +18,16 @@ from stratpanel.model.errors import InvalidValue
 from stratpanel.model.ids import id_problem
 from stratpanel.model.schema import fields, is_config
 from stratpanel.model.strategy import Strategy, report
-from stratpanel.supervisor.registry_entry import RUNTIME, Entry, flat, is_openalgo, read_entry, write_entry
+from stratpanel.supervisor.registry_entry import (
+    HOLD,
+    RUNTIME,
+    Entry,
+    flat,
+    is_openalgo,
+    read_entry,
+    read_hold,
+    write_entry,
+)
 from stratpanel.supervisor.registry_file import Content, Displaced, look, replace, stamp
 from stratpanel.supervisor.registry_merge import Document, Edit, merge, same, same_wish
 from stratpanel.supervisor.registry_text import RegistryError, dotted, line_of, parse
@@ -72,6 +81,7 @@ class Registry:
         self._base: Document = {}  # the entries in it
         self._known: Document = {}  # what they mean, as `flat()` gives it
         self._removed: set[str] = set()  # by a person, while somebody here still has them
+        self._said: Document = {}  # what strategies mean at the moment of a save, as `flat()` gives it
         self._unwritten: set[str] = set()  # changed, but the save that should have written them could not
         self._texts: dict[str, tuple[Entry, str]] = {}
         self._stamp: tuple[int, int, int] | None = None
@@ -249,6 +259,7 @@ class Registry:
     def _entries(self, strategies: Mapping[str, Strategy]) -> Document:
         """What the file should say, in the file's order, new ones last."""
         ours: Document = {}
+        self._said = {}
         order = [id for id in self._base if id in strategies]
         for id in [*order, *(id for id in strategies if id not in self._base)]:
             if id in self._removed:
@@ -262,10 +273,14 @@ class Registry:
     def _entry(self, id: str, strategy: Strategy) -> Entry:
         """One entry; RegistryError if the next load would refuse it, as values set past the rules between fields."""
         base = self._base.get(id, {})
-        entry = write_entry(strategy, base, self._known.get(id, {}))
+        said = self._said[id] = flat(strategy.config())
+        entry = write_entry(strategy, base, self._known.get(id, {}), said)
         if not same_wish(base, entry):
             try:
-                read_entry(id, entry)
+                if base and same_wish(base, entry, (*RUNTIME, *HOLD)):  # as after every start and stop
+                    read_hold(entry)
+                else:
+                    read_entry(id, entry)
             except InvalidValue as error:
                 raise RegistryError(f"cannot write {self.name}: {id}.{error.message}; set it right") from None
         return entry
@@ -323,6 +338,8 @@ class Registry:
         for id, entry in document.items():
             if entry is self._base.get(id) and id in self._known:
                 meanings[id] = self._known[id]
+            elif id in self._said and id not in edited:
+                meanings[id] = self._said[id]
             else:
                 meanings[id] = flat((edited.get(id) or strategies[id]).config())
         return meanings

@@ -6,6 +6,7 @@ ours, field by field, and every such field is told; runtime fields are ours alon
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -104,9 +105,9 @@ def same(one: Any, other: Any) -> bool:
     return one is other or (isinstance(one, bool) == isinstance(other, bool) and bool(one == other))
 
 
-def same_wish(one: Entry, other: Entry) -> bool:
+def same_wish(one: Entry, other: Entry, but: Collection[str] = RUNTIME) -> bool:
     """Equality of entries but for what we alone write."""
     return same(
-        {key: value for key, value in one.items() if key not in RUNTIME},
-        {key: value for key, value in other.items() if key not in RUNTIME},
+        {key: value for key, value in one.items() if key not in but},
+        {key: value for key, value in other.items() if key not in but},
     )
