@@ -1,4 +1,5 @@
-"""What a person may do from a page: each action checks the role, calls the API in a worker thread, and answers or fails in words.
+"""What a person may do from a page: each action checks the role, calls the API in a worker thread, and answers or
+fails in words.
 
 Pages get this object and never the API itself. The API checks again; `X-Stratpanel-By` says who asked.
 """

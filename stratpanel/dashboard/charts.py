@@ -1,6 +1,7 @@
 """CPU and memory over time, as Bokeh figures that grow by one point a second.
 
-The overview's dock shows the last minutes of the chosen strategy; the strategy's page uses the same figures with more history.
+The overview's dock shows the last minutes of the chosen strategy; the strategy's page uses the same figures with more
+history.
 Points are streamed under the document lock through the page's delivery, never assigned anew.
 """
 

@@ -1,4 +1,5 @@
-"""The source of one strategy: edit the working copy, save it with a syntax check, deploy, compare and roll back versions.
+"""The source of one strategy: edit the working copy, save it with a syntax check, deploy, compare and roll back
+versions.
 
 The working copy is never what a schedule runs; saving changes a file, deploying makes a version of it.
 """

@@ -1,7 +1,8 @@
 """Brings messages to one page: under the document lock in a served page, directly on the loop in a notebook.
 
 Used by every live component. All calls come on the loop that owns the page; a worker thread first goes back there.
-Panel's periodic callbacks are never used: they toggle the process-wide busy state, and cost grows with the square of pages.
+Panel's periodic callbacks are never used: they toggle the process-wide busy state, and cost grows with the square of
+pages.
 """
 
 from __future__ import annotations

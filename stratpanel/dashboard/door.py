@@ -1,6 +1,7 @@
 """Who may open the page: a one-time token, exchanged for a signed cookie, asked for on loopback too.
 
-Reaching the page is reaching a shell, so another account of this machine must not. Bokeh asks `get_user` for the page and
+Reaching the page is reaching a shell, so another account of this machine must not. Bokeh asks `get_user` for the page
+and
 for its websocket alike; a websocket without the cookie, or with an unsigned session, is refused.
 """
 
@@ -190,11 +191,25 @@ def _local(target: str, prefix: str) -> str:
 
 def _ask(problem: str) -> str:
     said = f"<p class=bad role=alert>{escape(problem)}</p>" if problem else ""
-    return f"""<!doctype html><html lang=en><meta charset=utf-8><title>stratpanel</title><meta name=viewport content="width=device-width">
-<style>:root{{color-scheme:light dark}}body{{font:15px/1.5 system-ui,sans-serif;max-width:30em;margin:16vh auto;padding:0 16px}}
-input,button{{font:inherit;padding:6px 10px}}input{{width:100%;box-sizing:border-box;margin:6px 0 12px}}.bad{{color:#b3201b}}@media(prefers-color-scheme:dark){{.bad{{color:#ff8a80}}}}</style>
-<h1>stratpanel</h1>{said}<p>Open the address that <code>stratpanel serve</code> printed, or paste its token. Each token opens one browser, once;
-the terminal shows the next one.</p><form><label>Token<input name=token autocomplete=off autofocus></label><button>Open</button></form></html>"""
+    return f"""<!doctype html>
+<html lang=en>
+<meta charset=utf-8>
+<title>stratpanel</title>
+<meta name=viewport content="width=device-width">
+<style>
+:root {{ color-scheme: light dark }}
+body {{ font: 15px/1.5 system-ui, sans-serif; max-width: 30em; margin: 16vh auto; padding: 0 16px }}
+input, button {{ font: inherit; padding: 6px 10px }}
+input {{ width: 100%; box-sizing: border-box; margin: 6px 0 12px }}
+.bad {{ color: #b3201b }}
+@media (prefers-color-scheme: dark) {{ .bad {{ color: #ff8a80 }} }}
+</style>
+<h1>stratpanel</h1>
+{said}
+<p>Open the address that <code>stratpanel serve</code> printed, or paste its token.
+Each token opens one browser, once; the terminal shows the next one.</p>
+<form><label>Token<input name=token autocomplete=off autofocus></label><button>Open</button></form>
+</html>"""
 
 
 def allowed_hosts(address: str, port: int, origins: Iterable[str]) -> list[str]:

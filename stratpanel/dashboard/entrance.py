@@ -1,6 +1,7 @@
 """Decides for each session who it is and what it gets: the dashboard, or a plain page that says why not.
 
-Used by app.py; it is an imported module because an app script's names are cleared when its session ends. The decision is
+Used by app.py; it is an imported module because an app script's names are cleared when its session ends. The decision
+is
 made inside the session, so a websocket client that skipped the page meets it too.
 """
 
@@ -76,7 +77,7 @@ def _who(workspace: Path) -> Person:
 
 
 def bare_token() -> str:
-    """The token of a bare `panel serve`, printed once; it stays good while the server runs, since there is no cookie."""
+    """The token of a bare `panel serve`, printed once; good while the server runs, since there is no cookie."""
     global _BARE_TOKEN
     if _BARE_TOKEN is None:
         _BARE_TOKEN = secrets.token_urlsafe(24)

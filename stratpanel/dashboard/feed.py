@@ -1,7 +1,9 @@
 """One ticker per process: turns the mirror's changes into numbered, encoded-once messages for every open page.
 
-Pages join with `attach` and get a snapshot when their browser is ready, then the same strings as everybody else. A change
-goes out within 30 ms, samples once a second. It lives in an imported module: inside a page's script it would die with the
+Pages join with `attach` and get a snapshot when their browser is ready, then the same strings as everybody else. A
+change
+goes out within 30 ms, samples once a second. It lives in an imported module: inside a page's script it would die with
+the
 first session.
 """
 

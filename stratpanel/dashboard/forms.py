@@ -1,6 +1,8 @@
-"""Forms made from the Param classes of the model: a widget per parameter, checked by the model's own rules as one types.
+"""Forms made from the Param classes of the model: a widget per parameter, checked by the model's own rules as one
+types.
 
-The settings and schedule tabs and the new-strategy page use it. It knows kinds of parameters, never a single field; what is
+The settings and schedule tabs and the new-strategy page use it. It knows kinds of parameters, never a single field;
+what is
 wrong is said under the field it is about, in the model's words.
 """
 
@@ -26,11 +28,25 @@ Show = Callable[[Any], Any]
 
 
 LABELS = {
-    "user_id": "Owner", "cwd": "Working directory", "args": "Arguments", "env": "Environment", "params": "Parameters", "memory_mb": "Memory, MiB",
-    "max_mb": "Rotated at, MiB", "keep": "Rotated files kept", "nofile": "Open files", "grace_s": "Grace, s", "start_seconds": "Counts as started after, s",
-    "window_s": "Counted over, s", "backoff_s": "First wait, s", "backoff_max_s": "Longest wait, s", "stable_s": "Stable after, s", "quiet_after": "Quiet after, s",
-    "on_special": "Special sessions too", "nice": "Nice level",
-}  # fmt: skip
+    "user_id": "Owner",
+    "cwd": "Working directory",
+    "args": "Arguments",
+    "env": "Environment",
+    "params": "Parameters",
+    "memory_mb": "Memory, MiB",
+    "max_mb": "Rotated at, MiB",
+    "keep": "Rotated files kept",
+    "nofile": "Open files",
+    "grace_s": "Grace, s",
+    "start_seconds": "Counts as started after, s",
+    "window_s": "Counted over, s",
+    "backoff_s": "First wait, s",
+    "backoff_max_s": "Longest wait, s",
+    "stable_s": "Stable after, s",
+    "quiet_after": "Quiet after, s",
+    "on_special": "Special sessions too",
+    "nice": "Nice level",
+}
 
 
 def words(name: str) -> str:
@@ -297,5 +313,8 @@ def section(title: str, *content: Any, note: str = "") -> pn.Column:
 
 def columns(fields: Iterable[Field], count: int = 3) -> pn.GridBox:
     """Widgets side by side, as many as there is room for."""
-    style = f":host {{ display: grid !important; grid-template-columns: repeat(auto-fill, minmax({840 // count}px, 1fr)); gap: 0 8px; align-items: start; }}"
+    style = (
+        ":host { display: grid !important; gap: 0 8px; align-items: start;"
+        f" grid-template-columns: repeat(auto-fill, minmax({840 // count}px, 1fr)); }}"
+    )
     return pn.Column(*(field.widget for field in fields), sizing_mode="stretch_width", margin=0, stylesheets=[style])

@@ -1,6 +1,8 @@
-"""One reader per strategy whose log somebody watches, however many pages do: recent lines in memory, new ones in batches.
+"""One reader per strategy whose log somebody watches, however many pages do: recent lines in memory, new ones in
+batches.
 
-A worker thread reads the supervisor's stream; everything else happens on the loop. A view joins and gets the recent lines
+A worker thread reads the supervisor's stream; everything else happens on the loop. A view joins and gets the recent
+lines
 and everything after them, none twice and none missing.
 """
 

@@ -1,4 +1,5 @@
-"""The sessions of the calendars in use, for the header's clocks: read every ten minutes and when another calendar appears.
+"""The sessions of the calendars in use, for the header's clocks: read every ten minutes and when another calendar
+appears.
 
 One task per process. What a calendar says comes from the supervisor; here nothing is computed.
 """

@@ -159,7 +159,10 @@ def multipart(id_: str, filename: str, data: bytes) -> tuple[bytes, str]:
     safe = filename.replace("\\", "_").replace('"', "_").replace("\r", "_").replace("\n", "_")
     parts = [
         f'--{boundary}\r\nContent-Disposition: form-data; name="id"\r\n\r\n{id_}\r\n'.encode(),
-        f'--{boundary}\r\nContent-Disposition: form-data; name="file"; filename="{safe}"\r\nContent-Type: application/octet-stream\r\n\r\n'.encode(),
+        (
+            f'--{boundary}\r\nContent-Disposition: form-data; name="file"; filename="{safe}"\r\n'
+            "Content-Type: application/octet-stream\r\n\r\n"
+        ).encode(),
         data,
         f"\r\n--{boundary}--\r\n".encode(),
     ]

@@ -1,6 +1,7 @@
 """What happened, for the activity feed and the toasts of every page: one reader of the supervisor's events per process.
 
-A worker thread reads the stream; the loop hands each event on once, encoded once. Pages that join later get the last ones
+A worker thread reads the stream; the loop hands each event on once, encoded once. Pages that join later get the last
+ones
 with their snapshot.
 """
 

@@ -103,7 +103,10 @@ LAYOUT = """
 :host { min-height: 0; }
 """
 DOCK = """
-:host { border-top: 1px solid var(--divider, rgba(128, 140, 155, .35)); flex: 0 0 38% !important; height: 38% !important; min-height: 220px; }
+:host {
+  border-top: 1px solid rgba(128, 140, 155, .35);
+  flex: 0 0 38% !important; height: 38% !important; min-height: 220px;
+}
 @media (max-width: 899px) { :host(.sp-dock) .sp-side, ::slotted(.sp-side) { display: none !important; } }
 @media (max-width: 599px) { :host { display: none !important; } }
 """

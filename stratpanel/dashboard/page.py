@@ -1,6 +1,8 @@
-"""The dashboard as a page: header, notices, the overview, one strategy, a new one or the week, and the address that names it.
+"""The dashboard as a page: header, notices, the overview, one strategy, a new one or the week, and the address that
+names it.
 
-`page()` builds it for `panel serve`; `Dashboard` is the same as a Viewer for a cell. Neither opens a file or polls anything.
+`page()` builds it for `panel serve`; `Dashboard` is the same as a Viewer for a cell. Neither opens a file or polls
+anything.
 """
 
 from __future__ import annotations

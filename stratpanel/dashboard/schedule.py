@@ -25,6 +25,7 @@ from stratpanel.model.values import Schedule, ScheduleException, ScheduleWindow
 
 PAUSE_S = 0.15  # typing rests this long before the supervisor is asked
 CALENDAR_DAYS = 100
+WINDOW_NOTE = "HH:MM, or a distance to the session: open+5m, close-10m. A stop not after its start means the next day."
 NEW_WINDOW = {"start": "09:20", "stop": "15:15", "days": ["mon", "tue", "wed", "thu", "fri"], "on_special": False}
 
 
@@ -166,7 +167,7 @@ class ScheduleEditor(pn.viewable.Viewer):
             section(
                 "Windows",
                 self._windows.view,
-                note="HH:MM, or a distance to the session: open+5m, close-10m. A stop not after its start means the next day.",
+                note=WINDOW_NOTE,
             ),
             section(
                 "Calendar",
@@ -209,7 +210,8 @@ class ScheduleEditor(pn.viewable.Viewer):
 
     @staticmethod
     def _new_date() -> dict[str, Any]:
-        return {"date": str(date.today() + timedelta(days=1)), "kind": "closed", "start": None, "stop": None, "why": ""}  # noqa: DTZ011
+        tomorrow = date.today() + timedelta(days=1)  # noqa: DTZ011
+        return {"date": str(tomorrow), "kind": "closed", "start": None, "stop": None, "why": ""}
 
     def _say(self, text: str) -> None:
         self._said.object = text
@@ -380,5 +382,7 @@ class ScheduleEditor(pn.viewable.Viewer):
 
 FILL = ":host { min-height: 0; }"
 WRAP = ":host { flex-wrap: wrap; align-items: flex-start; gap: 0 4px; }"
-BAR = ":host { padding: 8px 14px; border-bottom: 1px solid rgba(128, 140, 155, .3); align-items: center; flex-wrap: wrap; }"
+BAR = """
+:host { padding: 8px 14px; border-bottom: 1px solid rgba(128, 140, 155, .3); align-items: center; flex-wrap: wrap; }
+"""
 SPLIT = "@media (max-width: 899px) { :host { flex-direction: column !important; overflow: auto; } }"

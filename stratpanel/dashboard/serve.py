@@ -53,7 +53,8 @@ def check_address(address: str, auth: str, *, no_token: bool, unix_socket: bool)
         return
     if auth not in ("basic", "oauth"):
         raise InvalidValue(
-            f'{address} is reachable from other machines, and the page can run code; set auth = "basic" or "oauth" under [dashboard] in stratpanel.toml,'
+            f"{address} is reachable from other machines, and the page can run code;"
+            ' set auth = "basic" or "oauth" under [dashboard] in stratpanel.toml,'
             " or keep 127.0.0.1 and use an SSH tunnel: ssh -L 5006:127.0.0.1:5006 HOST"
         )
     if no_token:
@@ -183,7 +184,8 @@ def main(given: Sequence[str] | None = None) -> int:
         return 1
     except OSError as error:
         print(
-            f"stratpanel serve: cannot listen: {error.strerror or error}; another dashboard may run already, or choose another --port",
+            f"stratpanel serve: cannot listen: {error.strerror or error};"
+            " another dashboard may run already, or choose another --port",
             file=sys.stderr,
         )
         return 1

@@ -1,6 +1,7 @@
 """The settings of one strategy: a form made from the model's classes, checked as one types, saved against its ETag.
 
-What needs a restart says so. Another person's save is never overwritten: the form then shows theirs and says who was first.
+What needs a restart says so. Another person's save is never overwritten: the form then shows theirs and says who was
+first.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """The page of one strategy: its head with actions, and the tabs, each made when it is first looked at.
 
-A Viewer for the web page and a notebook cell alike. It holds no rule: what may be done and what happened comes from the API.
+A Viewer for the web page and a notebook cell alike. It holds no rule: what may be done and what happened comes from
+the API.
 """
 
 from __future__ import annotations

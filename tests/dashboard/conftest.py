@@ -22,10 +22,16 @@ from tests.support import wait_for
 from tests.workbench import Workbench
 
 CHROMIUM = "/usr/bin/chromium"
-FLAGS = (
-    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"
-    " --disable-component-update --disable-sync"
-).split()
+FLAGS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
 SLOW_MS = 30_000  # two cores for the whole suite: a page may take long, it must not fail for that
 
 
@@ -176,7 +182,7 @@ Visit = Callable[..., Page]
 
 @pytest.fixture
 def visit(chromium: Browser) -> Iterator[Visit]:
-    """`visit(server, "/?…", width=, height=, dark=)`: a page that must show no error and ask nobody else for anything."""
+    """`visit(server, "/?…", width=, height=, dark=)`: a page that must show no error and ask nobody else."""
     contexts: list[BrowserContext] = []
     watched = Watched()
 

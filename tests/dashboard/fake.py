@@ -1,7 +1,7 @@
 """A workspace that exists only in memory: the shapes of the live mirror and the API, for tests of the pages alone.
 
-`FakeWorkspace(n)` has n strategies in mixed states; it is both what the pages read and what their calls reach. Time passes by
-itself once a second for whoever asks (`run`).
+`FakeWorkspace(n)` has n strategies in mixed states; it is both what the pages read and what their calls reach. Time
+passes by itself once a second for whoever asks (`run`).
 """
 
 from __future__ import annotations
@@ -90,12 +90,30 @@ class FakeWorkspace:
         now = time.time()
         alive = state == "running"
         self.rows[id_] = {
-            "id": id_, "name": id_, "state": state, "why": WHYS.get(state, ""), "pid": 20000 + n if alive else None, "run_id": f"{id_}~20261122T091500~{n:08x}", "version": 1 + n % 4,
-            "mode": "live" if n % 7 == 3 else "paper", "hold": "none", "uptime_s": 3600.0 + 61 * n if alive else None, "started": stamp(now - 3600 - 61 * n) if alive else None,
-            "exit_code": {"exited": 0, "backoff": 1, "fatal": 1}.get(state), "signal": None, "restarts": {"backoff": 2, "fatal": 5}.get(state, 0),
-            "next_start": stamp(now + 40_000 + 60 * n), "next_stop": stamp(now + (9000 + 60 * n if alive else 60_000 + 60 * n)), "memory_limit_mb": 1024, "tags": ["index"] if n % 3 else ["index", "slow"],
-            "calendar": ["NSE", "NFO", "MCX"][n % 3], "timezone": "Asia/Kolkata", "scheduled": True, "user_id": "asha" if n % 2 else "ravi", "quiet": n == 4,
-        }  # fmt: skip
+            "id": id_,
+            "name": id_,
+            "state": state,
+            "why": WHYS.get(state, ""),
+            "pid": 20000 + n if alive else None,
+            "run_id": f"{id_}~20261122T091500~{n:08x}",
+            "version": 1 + n % 4,
+            "mode": "live" if n % 7 == 3 else "paper",
+            "hold": "none",
+            "uptime_s": 3600.0 + 61 * n if alive else None,
+            "started": stamp(now - 3600 - 61 * n) if alive else None,
+            "exit_code": {"exited": 0, "backoff": 1, "fatal": 1}.get(state),
+            "signal": None,
+            "restarts": {"backoff": 2, "fatal": 5}.get(state, 0),
+            "next_start": stamp(now + 40_000 + 60 * n),
+            "next_stop": stamp(now + (9000 + 60 * n if alive else 60_000 + 60 * n)),
+            "memory_limit_mb": 1024,
+            "tags": ["index"] if n % 3 else ["index", "slow"],
+            "calendar": ["NSE", "NFO", "MCX"][n % 3],
+            "timezone": "Asia/Kolkata",
+            "scheduled": True,
+            "user_id": "asha" if n % 2 else "ravi",
+            "quiet": n == 4,
+        }
         self.logs.setdefault(id_, [])
         for k in range(300):
             self.print(
@@ -243,7 +261,8 @@ class FakeWorkspace:
         if verb == "start":
             if "refuse" in id_:
                 raise Conflict(
-                    f"cannot start {id_}: strategies/scripts/{id_}.py has a syntax error on line 12: '(' was never closed"
+                    f"cannot start {id_}: strategies/scripts/{id_}.py has a syntax error on line 12:"
+                    " '(' was never closed"
                 )
             self._later(
                 self.change,

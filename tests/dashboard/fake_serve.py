@@ -1,4 +1,5 @@
-"""`stratpanel serve` over a fake workspace: the real door, server and pages; only the supervisor behind them is not there.
+"""`stratpanel serve` over a fake workspace: the real door, server and pages; only the supervisor behind them is not
+there.
 
 `python -m tests.dashboard.fake_serve COUNT --workspace DIR --port 0 …`; the folder needs a stratpanel.toml.
 """

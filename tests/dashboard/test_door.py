@@ -1,4 +1,5 @@
-"""Who gets in: one-time tokens, signed cookies and sessions, host names, origins; and what the server says when it ends."""
+"""Who gets in: one-time tokens, signed cookies and sessions, host names, origins; and what the server says when it
+ends."""
 
 from __future__ import annotations
 
@@ -39,7 +40,7 @@ def signed_in(server: Server) -> str:
 
 def test_the_token_opens_once_and_the_next_one_is_printed(serve: Serve) -> None:
     server = serve(1, token=True)
-    status, body, headers = get(server, "/")
+    status, _, headers = get(server, "/")
     assert status == 302
     assert "login" in headers["location"]
     path = server.url.removeprefix(server.base)

@@ -1,4 +1,5 @@
-"""The feed and the log feed without a browser: numbers without gaps, each line once, nothing kept of a page that left."""
+"""The feed and the log feed without a browser: numbers without gaps, each line once, nothing kept of a page that
+left."""
 
 from __future__ import annotations
 
@@ -29,7 +30,7 @@ class Page:
 
 async def until(predicate: Any) -> None:
     async with asyncio.timeout(10):
-        while not predicate():
+        while not predicate():  # noqa: ASYNC110  # the things waited for have no event of their own
             await asyncio.sleep(0.005)
 
 

@@ -14,7 +14,14 @@ from tests.workbench import Workbench
 
 pytestmark = pytest.mark.browser
 expect.set_options(timeout=SLOW_MS)
-TICKER = "import time\nn = 0\nwhile True:\n    print(f'INFO tick {n} <b>x</b>', flush=True)\n    n += 1\n    time.sleep(0.1)\n"
+TICKER = """
+import time
+n = 0
+while True:
+    print(f'INFO tick {n} <b>x</b>', flush=True)
+    n += 1
+    time.sleep(0.1)
+"""
 
 
 def test_start_watch_edit_deploy_stop(bench: Workbench, real: Server, visit: Visit) -> None:

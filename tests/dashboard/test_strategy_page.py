@@ -19,7 +19,7 @@ def patched(server: object) -> list[object]:
 
 
 def type_until(page: Page, label: str, text: str, sees: str) -> None:
-    """Type into a field until the page says what it should; Material's fields are deaf for a moment after they appear."""
+    """Type into a field until the page says what it should; Material's fields are deaf for a moment at first."""
 
     def said() -> bool:
         page.get_by_label(label, exact=True).fill("")
