@@ -7,6 +7,7 @@ and never adopted; while it lives its strategy is not started beside it.
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -21,14 +22,16 @@ class Outsiders:
     """A short memory of which scripts are being run by Pythons that are not our runs. For worker threads."""
 
     def __init__(self) -> None:
+        self._looking = threading.Lock()  # starts that come together share one look
         self._seen: dict[str, list[int]] = {}
         self._at = float("-inf")
 
     def of(self, script: Path) -> list[int]:
         """PIDs that run this file (a folder: its main.py) without us."""
-        now = time.monotonic()
-        if now - self._at > FRESH_S:
-            self._seen, self._at = running_scripts(), now
+        with self._looking:
+            now = time.monotonic()
+            if now - self._at > FRESH_S:
+                self._seen, self._at = running_scripts(), now
         entry = script / "main.py" if script.is_dir() else script
         return self._seen.get(os.path.realpath(entry), [])
 
@@ -59,15 +62,16 @@ def running_scripts() -> dict[str, list[int]]:
             script = script_of(argv)
             if script is None or int(pid) == os.getpid():
                 continue
-            path = os.path.realpath(os.path.join(os.readlink(f"{folder}/cwd"), script))
             with open(f"{folder}/environ", "rb") as file:
-                ours = any(variable.startswith(OURS) for variable in file.read().split(b"\0"))
+                environ = b"\0" + file.read()
+            if b"\0" + OURS in environ:  # first: most are ours, and resolving a path costs more than all the rest
+                continue
+            path = os.path.realpath(os.path.join(os.readlink(f"{folder}/cwd"), script))
         except OSError:  # it has just ended, or is another user's
             continue
         if os.path.isdir(path):
             path = os.path.join(path, "__main__.py")
-        if not ours:
-            found.setdefault(path, []).append(int(pid))
+        found.setdefault(path, []).append(int(pid))
     return found
 
 

@@ -29,7 +29,7 @@ class MirrorFeed:
         self._seq = 0
         self._rows = {status["id"]: self._row(status) for status in core.statuses()}
         self._supervisor = self._supervisor_row()
-        self._tick = b""
+        self._tick: Tick | None = None
         self._snapshot: tuple[int, bytes] | None = None
         self._unsubscribe = [core.on_change(self._changed), core.on_tick(self._ticked)]
 
@@ -55,11 +55,11 @@ class MirrorFeed:
 
     def snapshot(self) -> bytes:
         """The snapshot frame of this moment and the last tick; encoded once per number, however many ask."""
-        self.flush()
+        self._tell()
         if self._snapshot is None or self._snapshot[0] != self._seq:
             state = {"seq": self._seq, "supervisor": self._supervisor, "strategies": list(self._rows.values())}
             self._snapshot = (self._seq, frame("snapshot", wire.encode(state)))
-        return self._snapshot[1] + self._tick
+        return self._snapshot[1] + (_tick_frame(self._tick) if self._tick is not None else b"")
 
     def _changed(self, changed: set[str], removed: set[str], supervisor: bool) -> None:
         self._dirty |= changed | removed
@@ -73,7 +73,17 @@ class MirrorFeed:
         self.flush()
 
     def flush(self) -> int:
-        """Send what changed since the last number as one delta; returns the number that includes all up to now."""
+        """Send what changed since the last number as one delta; returns the number that includes all up to now.
+
+        With nobody to tell, rows stay marked until the next snapshot reads them: in a burst of starts that is much.
+        """
+        if self._readers:
+            self._tell()
+        elif self._dirty or self._dirty_supervisor:
+            self._seq += 1  # whoever comes gets a snapshot of a later number, so nobody waits for this one in vain
+        return self._seq
+
+    def _tell(self) -> None:
         changed, removed = self._collect()
         supervisor: Json = {}
         if self._dirty_supervisor or changed or removed:
@@ -86,7 +96,6 @@ class MirrorFeed:
             delta = {"seq": self._seq, "changed": changed, "removed": removed, "supervisor": supervisor}
             if self._readers:
                 self._send(frame("delta", wire.encode(delta)))
-        return self._seq
 
     def _collect(self) -> tuple[dict[str, Json], list[str]]:
         """Changed fields by id and removed ids, of all that is marked dirty; the rows follow."""
@@ -107,9 +116,9 @@ class MirrorFeed:
         return changed, removed
 
     def _ticked(self, tick: Tick) -> None:
-        data = {"t": tick.t, "cpu": tick.cpu, "mem": tick.mem, "host": tick.host}
-        self._tick = frame("tick", wire.encode(data))
-        self._send(self._tick)
+        self._tick = tick
+        if self._readers:
+            self._send(_tick_frame(tick))
 
     def _send(self, data: bytes) -> None:
         for outbox in self._readers:
@@ -123,6 +132,10 @@ class MirrorFeed:
         row: Json = {key: value for key, value in status.items() if key not in SAMPLED}
         row["etag"] = self._core.etag(status["id"])
         return row
+
+
+def _tick_frame(tick: Tick) -> bytes:
+    return frame("tick", wire.encode({"t": tick.t, "cpu": tick.cpu, "mem": tick.mem, "host": tick.host}))
 
 
 def difference(before: Json, after: Json) -> dict[str, Any]:
