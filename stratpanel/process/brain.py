@@ -20,7 +20,7 @@ from stratpanel.process.paths import SETTINGS, Runtime
 MODULE = "stratpanel.supervisor"
 FIRST_PAUSE_S = 0.2
 LONGEST_PAUSE_S = 30.0
-# One that lived this long had started well: its end is a new story.
+# One that lived this long had started well, as had one that greeted us: its end is a new story.
 STEADY_S = 10.0
 LOOK_S = 1.0
 REFUSED_REGISTRY = 78  # EX_CONFIG
@@ -42,6 +42,7 @@ class SupervisorKeeper:
         self._refused: list[tuple[int, int, int] | None] | None = None
         self._read: list[tuple[int, int, int] | None] = []
         self._leaving = False
+        self._greeted = False
 
     def begin(self) -> None:
         """Start one, or watch the one that a dead launcher has left."""
@@ -60,6 +61,10 @@ class SupervisorKeeper:
         self._pause = FIRST_PAUSE_S
         self._refused = None
         self.begin()
+
+    def greeted(self) -> None:
+        """A supervisor has connected: this one came up, so nothing is wrong with what it needs."""
+        self._greeted = True
 
     def leave(self) -> None:
         """Start none any more; a living one goes on until it ends itself."""
@@ -80,7 +85,7 @@ class SupervisorKeeper:
             self._refused = self._read
             self._later(LOOK_S)
             return
-        if lived >= STEADY_S:
+        if self._greeted or lived >= STEADY_S:
             self._pause = FIRST_PAUSE_S
         how = f"was killed by signal {-code}" if code < 0 else f"ended with code {code}"
         self._say(f"the supervisor {how} after {lived:.1f} s; starting it again in {self._pause:.1f} s")
@@ -153,6 +158,7 @@ class SupervisorKeeper:
             self._pause = min(self._pause * 2, LONGEST_PAUSE_S)
             return
         self._started = time.monotonic()
+        self._greeted = False
 
     def _command(self) -> list[str]:
         """What is wanted may name another supervisor's command; else it is ours."""

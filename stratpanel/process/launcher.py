@@ -203,6 +203,7 @@ class Launcher:
             self._loop.unwatch(fd)
             self._runs.welcome(channel, message)
         elif op == "hello":
+            self._brain.greeted()
             hello = {"ev": "hello", "launcher": self._identity.to_json(), "runs": self._runs.listing()}
             self._send(fd, hello)
         elif op == "spawn":
@@ -290,6 +291,7 @@ def run(runtime: Runtime, ready: Callable[[int], None]) -> int:
         lock = locks.acquire(runtime.launcher_lock, Identity.of(os.getpid()).to_json())
         if lock is None:
             return 0
+        runtime.starting.unlink(missing_ok=True)  # if we die at once, the next starter need not wait
         claim = claiming.claim(runtime)
         if claim == "copied":
             say("launcher: this workspace is a copy; its records are disowned, and nothing starts by itself")

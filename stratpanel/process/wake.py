@@ -34,7 +34,7 @@ PRIVATE = (
 )
 REFUSED = 3
 # A launcher that is being started has this long to take its lock before another runner tries.
-STARTING_S = 3.0
+STARTING_S = 1.5
 HOLD_OFF_S = 20.0
 
 
