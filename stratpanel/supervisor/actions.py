@@ -159,14 +159,17 @@ class Actions:
         return self._result(unit, True)
 
     async def reset(self, unit: Unit, *, by: str) -> ActionResult:
-        """Clear `exited`, `fatal` or `lost`; anything else stays as it is."""
+        """Clear `exited`, `fatal` or `lost`; anything else stays as it is. What was lost is not started by itself."""
         core = self._core
-        if unit.state is State.LOST:
+        was_lost = unit.state is State.LOST
+        if was_lost:
             await core.books.forget_lost(unit)
         changed = unit.reset_asked(f"reset by {by}")
         if changed:
             unit.run = None
             unit.spent, unit.recent, unit.restarts = None, [], 0
+            if was_lost:  # part of it may live where nobody sees it: whoever looked says when it starts again
+                core.endings.no_longer_wanted(unit)
             core.happened("reset", unit, by, "reset")
             core.after_end(unit)
         return self._result(unit, changed)
@@ -239,7 +242,12 @@ class Actions:
     async def panic(self, *, by: str, why: str = "") -> dict[str, Any]:
         """End every tree at once and refuse every start until `resume`. Says what ended and what is left."""
         core = self._core
-        await asyncio.to_thread(core.holds.raise_panic, by, core.clock.now(), why)
+        warnings = []
+        try:
+            await asyncio.to_thread(core.holds.raise_panic, by, core.clock.now(), why)
+        except OSError as error:  # a disk gone read-only must not keep anything alive
+            warnings = [f"the panic cannot be kept ({error.strerror or error}): it ends with this supervisor"]
+            log.error("%s", warnings[0])
         live = [unit for unit in core.units.values() if unit.is_live or unit.state is State.BACKOFF]
         live = [unit for unit in live if unit.id != AFTER_PANIC]  # a second panic lets it finish
         for unit in core.units.values():
@@ -252,7 +260,8 @@ class Actions:
         stopped = [unit.id for unit in live if unit.id not in left]
         if not left:
             await afterpanic.run_script(core)
-        return {"changed": True, "stopped": stopped, "left": left, "supervisor": core.supervisor_status()}
+        supervisor = core.supervisor_status()
+        return {"changed": True, "stopped": stopped, "left": left, "warnings": warnings, "supervisor": supervisor}
 
     async def _ended(self, units: list[Unit]) -> list[str]:
         """Wait for all of them side by side; the ids that are still alive after their deadlines."""
@@ -266,7 +275,10 @@ class Actions:
         core.leaving = True
         if core.holds.current.kind == "none":
             since = core.clock.now().astimezone(core.zone)
-            await asyncio.to_thread(core.holds.pause, by, since, f"down at {since:%H:%M}", "down")
+            try:
+                await asyncio.to_thread(core.holds.pause, by, since, f"down at {since:%H:%M}", "down")
+            except OSError as error:  # then a later implicit start does not come up paused; going down matters more
+                log.error("cannot note the pause: %s", error)
         core.happened("down", None, by, "stratpanel goes down; strategies run on" if keep else "stratpanel goes down")
         live = [] if keep else [unit for unit in core.units.values() if unit.is_live or unit.state is State.BACKOFF]
         for unit in live:

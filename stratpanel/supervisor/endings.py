@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("stratpanel.endings")
 
+A_PERSONS_STOP: Final = frozenset({"stop", "kill"})
 COUNTS_AS_FAILURE: Final = frozenset({"memory", "quiet"})  # stops by us that the restart policy treats as crashes
 
 
@@ -92,6 +93,8 @@ class Endings:
                 core.starts.begin(unit, pending)
             return
         if by_us and cause not in COUNTS_AS_FAILURE:
+            if cause in A_PERSONS_STOP:
+                self._heed(unit, stop)
             why = core.stops.words(stop)
             unit.ended_after_stop(f"{why}{told}")
             core.happened("stopped", unit, str(stop.get("by") or "schedule"), why + told)
@@ -100,6 +103,14 @@ class Endings:
             self.refused(unit, "EXEC_FAILED", f"cannot start {unit.id}: {words}")
             return
         self._by_itself(unit, run, record, core.stops.words(stop) if by_us else words, told, cause)
+
+    def _heed(self, unit: Unit, stop: dict[str, Any]) -> None:
+        """A person's stop that went past us, because we hung or were dead, is a hold all the same."""
+        core = self._core
+        core.books.take_up_holds()
+        at = unit.hold.at.timestamp() if unit.hold.at is not None else 0.0
+        if unit.hold.kind != "stopped" and at <= float(stop.get("at") or core.clock.time()):
+            core.set_hold(unit, "stopped", by=str(stop.get("by") or ""), why="")
 
     def _by_itself(self, unit: Unit, run: Run, record: dict[str, Any], words: str, told: str, cause: str) -> None:
         core = self._core
@@ -120,12 +131,12 @@ class Endings:
             self.plan_restart(unit, self.again(run, by="restart", cause="restart"), verdict.delay_s)
             core.happened("crash" if failed else "exited", unit, "strategy", f"{words}{told}; {verdict.why}", **code)
         elif verdict.fatal and not person_said_no:
-            self._no_longer_wanted(unit)
+            self.no_longer_wanted(unit)
             unit.gave_up(f"{words}{told}; {verdict.why}")
             core.happened("crash", unit, "strategy", words + told, **code)
             core.happened("fatal", unit, "supervisor", unit.why, **code)
         else:
-            self._no_longer_wanted(unit)
+            self.no_longer_wanted(unit)
             tail = "; not restarted outside its window" if verdict.again and outside else ""
             unit.ended_by_itself(f"{words}{told}{tail}")
             core.happened("crash" if failed else "exited", unit, "strategy", unit.why, **code)
@@ -133,7 +144,8 @@ class Endings:
     def _code(self, record: dict[str, Any]) -> dict[str, Any]:
         return {"exit_code": record.get("exit_code"), "signal": record.get("signal")}
 
-    def _no_longer_wanted(self, unit: Unit) -> None:
+    def no_longer_wanted(self, unit: Unit) -> None:
+        """It starts again in its next window, or when a person says so."""
         unit.spent = self._core.clock.time()
         # a hand-started strategy is kept running until a person stops it or it ends by itself: it just did
         if unit.hold.kind == "started":
@@ -178,7 +190,7 @@ class Endings:
             unit.ended_after_stop(message)
             return
         if unit.start_failed(message):
-            self._no_longer_wanted(unit)
+            self.no_longer_wanted(unit)
             core.happened("fatal", unit, "supervisor", message, code=code)
         core.after_end(unit)
 

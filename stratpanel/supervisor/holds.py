@@ -14,7 +14,7 @@ from typing import Any, Final, Literal
 from stratpanel.market.plan import NO_HOLD, Hold
 from stratpanel.process.errors import RecordError
 from stratpanel.process.paths import Runtime
-from stratpanel.process.records import read_json, write_json
+from stratpanel.process.records import read_json, write_marker
 
 KINDS: Final = frozenset({"none", "stopped", "started", "paused", "panic"})
 
@@ -77,12 +77,19 @@ class WorkspaceHolds:
     def pause(self, by: str, at: datetime, why: str, cause: str = "pause") -> None:
         """Nothing starts by itself from now on, over restarts of ours, until `lift`."""
         record = {"by": by, "at": at.isoformat(), "why": why, "kind": cause}
-        write_json(self._runtime.paused, record, fsync=True)
+        write_marker(self._runtime.paused, record)
         self.read()
 
     def raise_panic(self, by: str, at: datetime, why: str) -> None:
-        """Nothing starts at all from now on; runners and launcher see the file before we say a word."""
-        self._write_panic(by, at, why, self.then if self.panic.kind == "panic" else None)
+        """Nothing starts at all from now on; runners and launcher see the file before we say a word.
+
+        Raises OSError when the file cannot be written; this supervisor obeys all the same.
+        """
+        try:
+            self._write_panic(by, at, why, self.then if self.panic.kind == "panic" else None)
+        except OSError:
+            self.panic = Hold("panic", by, at, why)
+            raise
         self.read()
 
     def script_begun(self, at: datetime) -> None:
@@ -92,7 +99,7 @@ class WorkspaceHolds:
 
     def _write_panic(self, by: str, at: datetime | None, why: str, then: str | None) -> None:
         record = {"by": by, "at": at.isoformat() if at else None, "why": why, "then": then}
-        write_json(self._runtime.panic, record, fsync=True)
+        write_marker(self._runtime.panic, record)
 
     def lift(self) -> None:
         """Remove both."""
