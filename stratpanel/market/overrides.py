@@ -12,8 +12,8 @@ Read by the store; written for the API and the command line by functions that ke
     date = 2027-02-06
     sessions = ["09:15-15:30"]          # a close not after its open is on the next day, or, with
     evening_before = false              # evening_before = true, an open on the day before (CME's trade dates)
-    kind = "special"                    # special (default): windows by the clock join only with on_special;
-    reason = "budget day"               # partial: a shortened regular day, which every window follows
+    kind = "special"                    # special: windows by the clock join only with on_special; partial: a shortened
+    reason = "budget day"               # regular day, which every window follows. Default: what the day would have been
 
     [[hours]]                           # regular hours from a date on
     calendar = "NFO"
@@ -41,7 +41,7 @@ from datetime import date
 from pathlib import Path
 from typing import Literal, cast
 
-from stratpanel.market.calendar import Hours, Row
+from stratpanel.market.calendar import Hours, Parts, Row
 from stratpanel.market.clock import zone
 from stratpanel.market.errors import InvalidCalendar, InvalidTime
 from stratpanel.market.tables import RowReader, Source, Table, readers
@@ -62,6 +62,7 @@ class Override:
     row: Row | None = None
     hours: Hours | None = None
     timezone: str = ""
+    unshaped: bool = False  # an open day that does not say whether it is a special or a shortened regular one
 
 
 @dataclass
@@ -110,7 +111,7 @@ def _override(kind: Kind, reader: RowReader) -> Override:
         parts = reader.parts("sessions", dated_by=dated_by)
         shape = cast("Literal['special', 'partial']", what)
         row = Row(shape, reason, parts, source="calendar_overrides.toml", origin="override")
-        return Override(kind, calendars, reader.date("date"), reason, line, row)
+        return Override(kind, calendars, reader.date("date"), reason, line, row, unshaped="kind" not in reader.row)
     if kind == "hours":
         reader.allow("calendar", "from", "sessions", "evening_before", "days", "reason")
         days = reader.days("days", "mon tue wed thu fri")
@@ -157,19 +158,29 @@ def apply(tables: Mapping[str, Table], overrides: Overrides) -> tuple[dict[str, 
             if key not in touched:
                 touched.add(key)
                 made[key] = replace(made[key], hours=list(made[key].hours), rows=dict(made[key].rows))
-            _lay(made[key], one)
+            _lay(made[key], one, tables.get(key, made[key]))
     return made, problems
 
 
-def _lay(table: Table, one: Override) -> None:
+def _lay(table: Table, one: Override, before: Table) -> None:
     if one.row is not None and one.date is not None:
-        table.rows[one.date] = one.row
+        shortened = one.unshaped and _trades_then(before, one.date, one.row.parts)
+        table.rows[one.date] = replace(one.row, kind="partial") if shortened else one.row
     elif one.hours is not None:
         since = one.hours.since
         table.hours = [row for row in table.hours if row.since < since or row.source == one.hours.source] + [one.hours]
     elif one.date is not None:
         table.valid_through = one.date
         table.valid_from = min(table.valid_from, one.date)
+
+
+def _trades_then(table: Table, day: date, parts: Parts) -> bool:
+    """True when, without the user's word, the day would be a regular one and open at some time of these sessions."""
+    row = table.rows.get(day)
+    hours = max((one for one in table.hours if one.since <= day), key=lambda one: one.since, default=None)
+    if hours is None or day.weekday() not in hours.days or (row is not None and row.kind in ("closed", "special")):
+        return False
+    return any(start < close and stop > open for start, stop in parts for open, close in hours.parts)
 
 
 def _said(overrides: Overrides, one: Override, name: str, message: str) -> str:

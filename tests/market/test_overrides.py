@@ -78,6 +78,24 @@ def test_every_kind_of_row_is_obeyed(file: Path) -> None:
     assert found.get("ncdex").day(day("2026-11-25")).kind == "unknown"  # nobody said that its list is complete
 
 
+@pytest.mark.parametrize(
+    ("day_", "hours", "kind"),
+    [
+        ("2026-11-23", "09:15-12:00", "partial"),  # a Monday that loses its afternoon: every window follows
+        ("2026-11-23", "10:15-15:30", "partial"),
+        ("2026-11-23", "18:00-19:00", "special"),  # at an hour when it never trades
+        ("2026-11-24", "13:45-14:45", "special"),  # Guru Nanak Jayanti: there was nothing to shorten
+        ("2026-11-28", "09:15-15:30", "special"),  # a Saturday
+        ("2027-02-01", "09:15-12:00", "partial"),  # a Monday past the data
+    ],
+)
+def test_an_open_day_without_a_kind_is_what_it_would_have_been(file: Path, day_: str, hours: str, kind: str) -> None:
+    row = f'[[open]]\ncalendar = "NSE"\ndate = {day_}\nsessions = ["{hours}"]\nreason = "x"\n'
+    assert store(file, row).get("NSE").day(day(day_)).kind == kind
+    other = "special" if kind == "partial" else "partial"
+    assert store(file, f'{row}kind = "{other}"\n').get("NSE").day(day(day_)).kind == other
+
+
 def test_an_absent_file_says_nothing(file: Path) -> None:
     assert store(file).problem is None
     assert read_overrides(None).rows == []
