@@ -350,3 +350,19 @@ def test_1000_strategies_with_small_deltas(workspace: Path) -> None:
         mirror.close()
     finally:
         served.close()
+
+
+def test_a_number_given_while_nobody_read_is_reached_by_whoever_comes(served: Served) -> None:
+    """Rows are read late when no mirror is open; a client that acted and then opens one must not wait in vain."""
+    numbers = []
+    for n in range(3):
+        reply = served.call("POST", "/api/strategies", {"id": f"new{n}", "source": ""})
+        numbers.append(int(reply.headers["x-stratpanel-seq"]))
+    assert numbers == sorted(set(numbers))
+    mirror = Mirror(Api(served.workspace))
+    assert mirror.wait_ready()
+    assert mirror.seq >= numbers[-1]
+    assert {"new0", "new1", "new2"} <= set(mirror.rows)
+    served.on_loop(served.core.change, "new1", state="running")
+    wait_for(lambda: mirror.rows["new1"]["state"] == "running")
+    mirror.close()

@@ -1,0 +1,76 @@
+"""What was made cheap keeps its promises: the registry follows a burst, and a bad hold is still not written."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+
+import pytest
+
+from stratpanel.model.strategy import Strategy, report
+from stratpanel.model.values import Hold, RestartPolicy
+from stratpanel.supervisor import fleet
+from stratpanel.supervisor.registry import Registry, RegistryError
+from tests.supervisor.fakes import Bench
+
+
+async def test_a_burst_of_changes_is_one_write_when_it_is_over(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fleet, "SAVE_AFTER_S", 1.0)
+    unit = await bench.add()
+    await bench.core.fleet.durable()
+    registry = bench.workspace / "strategies" / "strategy_configs.json"
+    before = registry.read_bytes()
+    for n in range(6):
+        bench.core.set_hold(unit, "stopped" if n % 2 else "paused", by="tester", why=str(n))
+        await asyncio.sleep(0.05)
+        assert registry.read_bytes() == before, f"written in the middle of the burst, after change {n}"
+    for _ in range(500):
+        if registry.read_bytes() != before:
+            break
+        await asyncio.sleep(0.02)
+    assert json.loads(registry.read_text())["ema"]["hold"]["why"] == "5"
+
+
+async def test_changes_that_never_calm_down_are_written_all_the_same(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fleet, "SAVE_AFTER_S", 0.3)
+    monkeypatch.setattr(fleet, "SAVE_LATEST_S", 0.6)
+    unit = await bench.add()
+    await bench.core.fleet.durable()
+    registry = bench.workspace / "strategies" / "strategy_configs.json"
+    before = registry.read_bytes()
+    for n in range(200):
+        bench.core.set_hold(unit, "stopped" if n % 2 else "paused", by="tester", why=str(n))
+        await asyncio.sleep(0.05)
+        if registry.read_bytes() != before:
+            break
+    assert registry.read_bytes() != before
+
+
+def test_a_hold_that_the_next_load_would_refuse_is_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    registry = Registry(tmp_path / "strategy_configs.json")
+    strategies = {"ema": Strategy.from_config("ema", {"file_path": "ema.py"})}
+    registry.save(strategies)
+    before = registry.path.read_bytes()
+    report(strategies["ema"], hold=Hold(kind="stopped", by="tester", why="x"))
+    monkeypatch.setattr(Hold.param.why, "longest", 0)
+    result = registry.save(strategies, {"ema"})
+    assert result.outcome == "failed"
+    assert "why" in (result.problem or "")
+    assert registry.path.read_bytes() == before
+    monkeypatch.undo()
+    assert registry.save(strategies, ()).kept
+    assert json.loads(registry.path.read_text())["ema"]["hold"]["why"] == "x"
+    assert Registry(registry.path).load()["ema"].hold.kind == "stopped"
+
+
+def test_a_configuration_is_still_checked_beside_a_hold(tmp_path: Path) -> None:
+    registry = Registry(tmp_path / "strategy_configs.json")
+    strategies = {"ema": Strategy.from_config("ema", {"file_path": "ema.py"})}
+    registry.save(strategies)
+    strategies["ema"].restart = RestartPolicy(backoff_s=500, backoff_max_s=5)  # each fits alone
+    report(strategies["ema"], hold=Hold(kind="stopped", by="tester"))
+    with pytest.raises(RegistryError, match="backoff"):
+        registry.save(strategies, {"ema"}).require()
