@@ -102,14 +102,13 @@ class Reconciler:
     def _run_pass(self) -> None:
         self._pass_due = False
         dirty, self._dirty = self._dirty, {}
-        for id in dirty:
-            unit = self._core.units.get(id)
-            if unit is None:
-                continue
+        units = [unit for id in dirty if (unit := self._core.units.get(id)) is not None]
+        units.sort(key=lambda unit: not unit.is_live)  # what may have to stop does not wait for what may start
+        for unit in units:
             try:
                 self.look(unit)
             except Exception:  # one strategy's trouble must not keep the others from their stops
-                log.exception("cannot reconcile %s", id)
+                log.exception("cannot reconcile %s", unit.id)
 
     # -- what should be -----------------------------------------------------------------------------------------------
 
