@@ -79,7 +79,10 @@ class Answers:
         """What the schedule and the holds say at a moment (now for None), and the next boundaries after it."""
         core, unit = self._core, self._core.unit(id)
         moment = at or core.clock.now()
-        return explain(unit.plan, core.reconciler.calendar(unit), unit.hold, moment, core.holds.current)
+        own, over = (
+            NO_HOLD if hold.at is not None and hold.at > moment else hold for hold in (unit.hold, core.holds.current)
+        )  # at an earlier moment, what nobody had said yet does not count
+        return explain(unit.plan, core.reconciler.calendar(unit), own, moment, over)
 
     def explain_schedule(self, schedule: Json, mode: str, at: datetime | None, count: int) -> Json:
         """The same for a schedule that is not saved; raises InvalidValue with the bad fields."""

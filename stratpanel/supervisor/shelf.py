@@ -47,7 +47,7 @@ class Shelf:
                 )
             version = versions.to_run(id, "live")
             notes = []
-            if order.cause == "person" and source.exists() and versions.differs(id, source):
+            if order.cause == "person" and source.exists() and versions.differs(id, source, version):
                 notes = [f"runs version {version.n}, which was promoted; the working copy differs"]
             return version, False, notes
         first = versions.current(id) is None

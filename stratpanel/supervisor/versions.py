@@ -205,9 +205,9 @@ class Versions:
         with self._of(id) as home:
             shutil.rmtree(home, ignore_errors=True)
 
-    def differs(self, id: str, path: Path) -> bool:
-        """True when the working copy is not what is deployed, or cannot be read at all."""
-        current = self.current(id)
+    def differs(self, id: str, path: Path, from_: Version | None = None) -> bool:
+        """True when the working copy is not `from_` (None: what is deployed), or cannot be read at all."""
+        current = from_ or self.current(id)
         if current is None:
             return True
         try:
