@@ -44,6 +44,7 @@ HAS_SPLICE = hasattr(os, "splice")
 _NONBLOCK = getattr(os, "SPLICE_F_NONBLOCK", 2)
 _GET_PIPE_SIZE = getattr(fcntl, "F_GETPIPE_SZ", 1032)
 _FULL = frozenset((errno.ENOSPC, errno.EDQUOT))
+_REFUSED = frozenset((errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP))
 _libc = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
 
 
@@ -126,9 +127,10 @@ class LogPump:
         """Rotate now if the file is over its limit and ends with a line; for the runner's once-a-second look."""
         now = time.monotonic()
         self._look(now)
-        if self._log is None or self._size < self.max_bytes or not self._ends_line(self._log):
+        if self._log is None:
             return False
-        return self._rotate(now)
+        self._measure(self._log)
+        return self._size >= self.max_bytes and self._ends_line(self._log) and self._rotate(now)
 
     def begin_run(self) -> None:
         """A new run begins: if the one before left its last line unfinished, end that, so that the two don't mix."""
@@ -141,8 +143,9 @@ class LogPump:
         log = self._log
         if log is None:
             return False
-        newline = b"" if self._ends_line(log) else b"\n"
-        line = newline + f"[stratpanel] {text}\n".encode(errors="replace")
+        self._measure(log)
+        newline = "" if self._ends_line(log) else "\n"
+        line = f"{newline}[stratpanel] {' '.join(text.split())}\n".encode(errors="replace")
         self._stamp(log, time.time_ns())
         try:
             written = os.pwrite(log.fd, line, self._size)
@@ -187,12 +190,9 @@ class LogPump:
         log = self._log
         if log is None:
             return self._discard()
-        size = os.lseek(log.fd, 0, os.SEEK_END)
-        if size < self._size:
-            self._was_cut(log, size)
-        self._size = size
+        self._measure(log)
         room = CHUNK
-        if size >= self.max_bytes or size + self._capacity > CAP * self.max_bytes:
+        if self._size >= self.max_bytes or self._size + self._capacity > CAP * self.max_bytes:
             room = self._room(now)
             log = self._log
             if log is None:
@@ -245,8 +245,8 @@ class LogPump:
         return len(data)
 
     def _refused(self, error: OSError, now: float) -> int:
-        """splice moved nothing and consumed nothing."""
-        if error.errno == errno.EINVAL and not self._copying:
+        """What to do when splice moved nothing; it has consumed nothing then."""
+        if error.errno in _REFUSED and not self._copying:
             self._copying = True
             return self._move()
         if error.errno == errno.EFBIG and self._size and self._rotate(now):
@@ -317,16 +317,22 @@ class LogPump:
             return
         try:
             info = os.stat(self.log_path)
-        except OSError:  # gone, with its folder perhaps
+        except (FileNotFoundError, NotADirectoryError):  # gone, with its folder perhaps
             self._reopen(now)
+            return
+        except OSError:  # a folder that may not be searched just now: what is open can still be written
             return
         if info.st_ino != log.inode or info.st_dev != log.device:
             self._reopen(now)
 
-    def _was_cut(self, log: OpenLog, size: int) -> None:
-        log.records = logfiles.reborn(log.times_fd, log.records, size, time.time_ns())
-        self._stamped = 0
-        self._stamped_offset = -1
+    def _measure(self, log: OpenLog) -> None:
+        """Where the file ends now: a person may have added to it, or cut it."""
+        size = os.lseek(log.fd, 0, os.SEEK_END)
+        if size < self._size:
+            log.records = logfiles.reborn(log.times_fd, log.records, size, time.time_ns())
+            self._stamped = 0
+            self._stamped_offset = -1
+        self._size = size
 
     def _stamp(self, log: OpenLog, wall: int) -> None:
         """Record that the byte at the end of the file comes now. Before it comes: a kill between the two leaves a

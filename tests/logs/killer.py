@@ -65,6 +65,7 @@ def main(log: str, max_bytes: int, kills: int, seed: int, kind: str) -> None:
         [sys.executable, "-c", FLOOD if kind == "flood" else LINES], stdout=write_fd, stderr=subprocess.PIPE
     )
     os.close(write_fd)
+    select.select([read_fd], [], [])  # it prints: its signal handler is there
     for _ in range(kills):
         pid = os.fork()
         if pid == 0:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 
 from stratpanel.process import logfiles
@@ -114,3 +115,24 @@ def page_all(reader: LogReader, n: int, **wanted: object) -> list[Line]:
         before = page.before
         if before is None:
             return lines
+
+
+class Clock:
+    """Stands in for the module `time` in the pump."""
+
+    def __init__(self) -> None:
+        self.now = 1_800_000_000.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def time_ns(self) -> int:
+        return int(self.now * 1000) * 1_000_000
+
+
+def times(log: Path) -> list[tuple[str, datetime | None]]:
+    return [(line.text, line.time) for line in LogReader(log).tail(100).lines]
+
+
+def at(seconds: float) -> datetime:
+    return datetime.fromtimestamp(seconds, UTC)

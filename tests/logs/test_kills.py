@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.mark.chaos
-@pytest.mark.parametrize(("kind", "max_bytes"), [("flood", 1 << 20), ("flood", 1 << 30), ("lines", 4000)])
+@pytest.mark.parametrize(("kind", "max_bytes"), [("flood", 1 << 20), ("flood", 1 << 30), ("lines", 500)])
 def test_killed_at_random_it_keeps_every_line_once(kind: str, max_bytes: int, tmp_path: Path) -> None:
     seed = random.randrange(1 << 32)
     print("seed", seed)
@@ -37,7 +37,7 @@ def test_killed_at_random_it_keeps_every_line_once(kind: str, max_bytes: int, tm
     assert done.returncode == 0, done.stderr
     words = done.stdout.split()
     printed = int(words[1])
-    assert printed > 40
+    assert printed > 10
     assert faults_of_numbered(content(log), printed) == [], f"seed {seed}"
     if max_bytes < 1 << 30:
         assert len(files(log)) > 1

@@ -16,8 +16,7 @@ from hypothesis import strategies as st
 from stratpanel.process import logfiles
 from stratpanel.supervisor import logblocks, logs
 from stratpanel.supervisor.logs import CUT_MARK, Line, LogReader, plain_text
-from tests.logs.support import content, files, follow_all, numbered_lines, page_all, piped
-from tests.logs.test_logpump import Clock, clock  # noqa: F401  (a fixture)
+from tests.logs.support import Clock, content, files, follow_all, numbered_lines, page_all, piped
 
 ROOT = Path(__file__).resolve().parents[2]
 START = datetime(2026, 11, 23, 3, 45, tzinfo=UTC)
@@ -165,7 +164,7 @@ def test_since_and_run_select_by_the_times_beside_the_log(
         assert {line.run_id for line in everything[: len(everything) - len(late)]} <= {"r1"}
 
 
-def test_a_line_is_of_the_run_it_was_printed_in(clock: Clock, tmp_path: Path) -> None:  # noqa: F811
+def test_a_line_is_of_the_run_it_was_printed_in(clock: Clock, tmp_path: Path) -> None:
     log = tmp_path / "ema.log"
     begun = datetime.fromtimestamp(clock.now, UTC)
     with piped(log) as pipe:
