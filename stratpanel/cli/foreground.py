@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from pathlib import Path
 from types import FrameType
 
@@ -17,11 +18,12 @@ from stratpanel.cli import DONE, NOT_DONE, offline
 from stratpanel.cli.session import who
 from stratpanel.client.connection import Api
 from stratpanel.model.errors import StratpanelError
-from stratpanel.process import wake
+from stratpanel.process import ending, wake
 from stratpanel.process.paths import Runtime
 
 LOOK_EVERY_S = 1.0
-DOWN_WITHIN_S = 8.0  # docker stop sends SIGKILL after 10
+LOOK_WHILE_LEAVING_S = 0.05
+GRACE_S = 6.5  # docker stop sends SIGKILL after 10 s, and killing what is left takes a moment
 
 
 def stay(workspace: Path) -> int:
@@ -49,21 +51,33 @@ def stay(workspace: Path) -> int:
 
 
 def _down(workspace: Path) -> int:
-    """`down`, with whatever is alive to help; offline when the supervisor is not, or is too slow."""
-    done = threading.Event()
+    """`down`, with whatever is alive to help; what is left after that gets no more grace.
+
+    When this process is PID 1, its end is everybody's: it must neither leave before a strategy had its grace nor stay
+    so long that the container's engine kills all.
+    """
+    runtime = Runtime.of(workspace)
+    deadline = time.monotonic() + GRACE_S
 
     def ask() -> None:
         try:
             Api(workspace, by=who()).post("/api/down", {"keep": False})
-            done.set()
         except StratpanelError as error:
             print(f"stratpanel: {error.message}; ending the trees from here", file=sys.stderr, flush=True)
+            offline.down(workspace, keep=False)
 
     asking = threading.Thread(target=ask, name="stratpanel-down", daemon=True)
     asking.start()
-    asking.join(DOWN_WITHIN_S)
-    if not done.is_set():
-        offline.down(workspace, keep=False)
+    while time.monotonic() < deadline:
+        _reap()
+        if not asking.is_alive() and not (wake.supervisor_alive(runtime) or wake.launcher_alive(runtime)):
+            break
+        time.sleep(LOOK_WHILE_LEAVING_S)
+    else:
+        print(f"stratpanel: not all ended within {GRACE_S:g} s; killing the rest", file=sys.stderr, flush=True)
+        wake.remove_wanted(runtime)
+        wake.end_launcher(runtime)
+        ending.end_all(runtime, by=who(), reason="down", kill=True)
     _reap()
     left = offline.running_ids(workspace)
     print("down" if not left else f"still alive: {', '.join(left)}", flush=True)

@@ -25,7 +25,7 @@ from stratpanel.model.errors import Conflict, NotFound
 from stratpanel.model.ids import find_id
 from stratpanel.model.states import State
 from stratpanel.model.strategy import Strategy
-from stratpanel.model.values import DEFAULT_MEMORY_PROBLEM, Limits
+from stratpanel.model.values import Limits
 from stratpanel.process.paths import Runtime
 from stratpanel.supervisor import statusview
 from stratpanel.supervisor.actions import Actions, new_hold
@@ -334,41 +334,7 @@ class Core:
 
     def supervisor_status(self) -> dict[str, Any]:
         """The supervisor's fields of CONTRACTS, and its warnings."""
-        hold = self.holds.current
-        state, why = "running", ""
-        if self.degraded:
-            state, why = "degraded", self.degraded
-        elif hold.kind != "none":
-            when = hold.at.astimezone(self.zone).strftime("%a %H:%M") if hold.at else "an unknown time"
-            state, why = (
-                "paused",
-                f"{hold.kind} since {when}"
-                + (f" by {hold.by}" if hold.by else "")
-                + (f": {hold.why}" if hold.why else ""),
-            )
-        elif self.fleet.problem:
-            why = self.fleet.problem
-        return {
-            "pid": os.getpid(),
-            "launcher_pid": self.processes.launcher_pid,
-            "started": self.started.astimezone(self.zone).isoformat(timespec="milliseconds"),
-            "version": __version__,
-            "url": self.url,
-            "state": state,
-            "why": why,
-            "hold": hold.kind,
-            "workspace": str(self.workspace),
-            "timezone": self.settings.timezone,
-            "queue": self.queue.waiting,
-            "max_strategies": self.advice.max_strategies,
-            "warnings": [
-                *self.settings.warnings,
-                *([DEFAULT_MEMORY_PROBLEM] if DEFAULT_MEMORY_PROBLEM else []),
-                *self.chores.calendar_warnings,
-                *(f"{unit.id}: {unit.schedule_problem}" for unit in self.units.values() if unit.schedule_problem),
-                *(problem for problem in (self.history.problem, self.journal.problem) if problem),
-            ],
-        }
+        return statusview.supervisor(self)
 
     # -- telling others -----------------------------------------------------------------------------------------------
 

@@ -46,6 +46,7 @@ class Reconciler:
         self._deadlines: dict[str, float | None] = {}  # run id → what its runner was last told
         self._gaps: deque[tuple[float, float, str]] = deque(maxlen=100)
         self.enabled = False
+        self.lateness_s: float | None = None  # how long after its edge the latest edge was decided
 
     # -- when to look -------------------------------------------------------------------------------------------------
 
@@ -141,6 +142,8 @@ class Reconciler:
         decision = self.decision(unit)
         changed = decision is not unit.decision
         if changed:
+            if unit.decision is not None and unit.decision.until is not None and unit.decision.until <= now:
+                self.lateness_s = (now - unit.decision.until).total_seconds()
             unit.decision = decision
             calendar, over = self.calendar(unit), core.holds.current
             unit.next_start = next_start(unit.plan, calendar, unit.hold, now, over)

@@ -5,12 +5,18 @@ Called on the loop, often, and for every strategy: it computes nothing that the 
 
 from __future__ import annotations
 
+import os
 from datetime import UTC, datetime, tzinfo
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from stratpanel import __version__
 from stratpanel.model.states import State
+from stratpanel.model.values import DEFAULT_MEMORY_PROBLEM
 from stratpanel.supervisor.holds import hold_to_json
 from stratpanel.supervisor.unit import Unit
+
+if TYPE_CHECKING:
+    from stratpanel.supervisor.core import Core
 
 
 def _time(value: datetime | float | None, zone: tzinfo) -> str | None:
@@ -62,4 +68,42 @@ def status(unit: Unit, now: float, zone: tzinfo, log_path: str, mask: Any = None
         "user_id": config.get("user_id") or "",
         "tags": list(config.get("tags") or []),
         "priority": config.get("priority", 5),
+    }
+
+
+def supervisor(core: Core) -> dict[str, Any]:
+    """The supervisor's fields of CONTRACTS, and its warnings."""
+    hold = core.holds.current
+    state, why = "running", ""
+    if core.degraded:
+        state, why = "degraded", core.degraded
+    elif hold.kind != "none":
+        when = hold.at.astimezone(core.zone).strftime("%a %H:%M") if hold.at else "an unknown time"
+        state, why = (
+            "paused",
+            f"{hold.kind} since {when}" + (f" by {hold.by}" if hold.by else "") + (f": {hold.why}" if hold.why else ""),
+        )
+    elif core.fleet.problem:
+        why = core.fleet.problem
+    return {
+        "pid": os.getpid(),
+        "launcher_pid": core.processes.launcher_pid,
+        "started": core.started.astimezone(core.zone).isoformat(timespec="milliseconds"),
+        "version": __version__,
+        "url": core.url,
+        "state": state,
+        "why": why,
+        "hold": hold.kind,
+        "workspace": str(core.workspace),
+        "timezone": core.settings.timezone,
+        "queue": core.queue.waiting,
+        "decision_lateness_s": core.reconciler.lateness_s,
+        "max_strategies": core.advice.max_strategies,
+        "warnings": [
+            *core.settings.warnings,
+            *([DEFAULT_MEMORY_PROBLEM] if DEFAULT_MEMORY_PROBLEM else []),
+            *core.chores.calendar_warnings,
+            *(f"{unit.id}: {unit.schedule_problem}" for unit in core.units.values() if unit.schedule_problem),
+            *(problem for problem in (core.history.problem, core.journal.problem) if problem),
+        ],
     }
