@@ -32,7 +32,7 @@ class Lifeline:
     """Keeps a line to whichever launcher there is."""
 
     def __init__(
-        self, runtime: Runtime, loop: Loop, run: Run, sock: socket.socket | None, watch: LeaderWatch | None
+        self, runtime: Runtime, loop: Loop, run: Run, channel: Channel | None, watch: LeaderWatch | None
     ) -> None:
         self._runtime = runtime
         self._loop = loop
@@ -41,8 +41,8 @@ class Lifeline:
         self._channel: Channel | None = None
         self._starter: int | None = None
         self._patience: Timer | None = None
-        if sock is not None:
-            self._use(Channel(sock))
+        if channel is not None:
+            self._use(channel)
         else:
             self._orphaned()
 

@@ -8,17 +8,19 @@ does; and if it dies all the same, nothing of the run may be lost with it.
 from __future__ import annotations
 
 import os
+import select
 import signal
 import socket
 import sys
 import time
 import traceback
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, NamedTuple, NoReturn
 
 from stratpanel.process import adoption, locks, platform, previous, records
 from stratpanel.process.capture import open_first
-from stratpanel.process.channel import Channel, ChannelClosed
+from stratpanel.process.channel import Channel, ChannelClosed, Message
 from stratpanel.process.errors import ProcessError
 from stratpanel.process.identity import Identity
 from stratpanel.process.lifeline import Lifeline
@@ -50,7 +52,16 @@ class Ends(NamedTuple):
 
 def serve_new(runtime: Runtime, spec: dict[str, Any], ends: Ends) -> NoReturn:
     """In the forked child: start the run and serve it. Never returns."""
-    _live(runtime, str(spec["id"]), ends, lambda loop: _start(runtime, loop, spec, ends))
+
+    def start(loop: Loop) -> int:
+        return _start(runtime, loop, spec, ends, Channel(socket.socket(fileno=ends.lifeline)))
+
+    _live(runtime, str(spec["id"]), ends, start)
+
+
+def serve_spare(runtime: Runtime, ends: Ends, warm_up: Callable[[], None]) -> NoReturn:
+    """In the forked child: wait for an order, then start that run and serve it. Never returns."""
+    _live(runtime, "spare", ends, lambda loop: _await_order(runtime, loop, ends, warm_up))
 
 
 def serve_adopted(runtime: Runtime, strategy_id: str, ends: Ends) -> NoReturn:
@@ -58,7 +69,7 @@ def serve_adopted(runtime: Runtime, strategy_id: str, ends: Ends) -> NoReturn:
     _live(runtime, strategy_id, ends, lambda loop: _take_over(runtime, loop, strategy_id, ends))
 
 
-def _live(runtime: Runtime, strategy_id: str, ends: Ends, begin: Any) -> NoReturn:
+def _live(runtime: Runtime, strategy_id: str, ends: Ends, begin: Callable[[Loop], int]) -> NoReturn:
     code = CRASHED
     try:
         _isolate(strategy_id, ends)
@@ -89,9 +100,28 @@ def say(text: str) -> None:
 # -- a new run --------------------------------------------------------------------------------------------------------
 
 
-def _start(runtime: Runtime, loop: Loop, spec: dict[str, Any], ends: Ends) -> int:
+def _await_order(runtime: Runtime, loop: Loop, ends: Ends, warm_up: Callable[[], None]) -> int:
+    """A spare's life: it costs nothing while it waits, and ends with the launcher."""
+    channel = Channel(socket.socket(fileno=ends.lifeline))
+    warm_up()
+    ready = select.poll()
+    ready.register(channel.fileno(), select.POLLIN)
+    messages: list[Message] = []
+    while not messages:
+        ready.poll()
+        try:
+            messages = channel.receive()
+        except ChannelClosed:
+            return DONE
+    spec = messages[0]["spec"]
+    read_end, write_end, *client = channel.take_fds()
+    platform.name_process(f"sp:{spec['id']}")
+    ends = Ends(-1, ends.wake, read_end, write_end, client[0] if client else -1)
+    return _start(runtime, loop, spec, ends, channel)
+
+
+def _start(runtime: Runtime, loop: Loop, spec: dict[str, Any], ends: Ends, lifeline: Channel) -> int:
     client = socket.socket(fileno=ends.client) if ends.client >= 0 else None
-    lifeline = socket.socket(fileno=ends.lifeline)
     try:
         run, forked = _begin(runtime, loop, spec, ends)
     except ProcessError as error:
@@ -216,7 +246,7 @@ def _take_over(runtime: Runtime, loop: Loop, strategy_id: str, ends: Ends) -> in
         return TAKEN  # somebody serves it already, or the dead runner's last child is just leaving
     records.remove_leftovers(runtime.folder(strategy_id).path)
     adopted = adoption.adopt(runtime, loop, strategy_id, lock, ends.pipe_read if ends.pipe_read >= 0 else None)
-    lifeline = socket.socket(fileno=ends.lifeline)
+    lifeline = Channel(socket.socket(fileno=ends.lifeline))
     if adopted is None:
         return DONE
     run, watch = adopted

@@ -23,6 +23,7 @@ from stratpanel.process.identity import Identity, identity_in
 from stratpanel.process.loop import Loop, Timer, wake_pair
 from stratpanel.process.paths import Runtime
 from stratpanel.process.previous import ended_on_record
+from stratpanel.process.rehearsal import rehearse
 from stratpanel.process.spawn import cannot_fork
 
 FIRST_PAUSE_S = 0.02
@@ -33,6 +34,8 @@ STEADY_S = 1.0
 REMEMBERED_S = 60.0
 MOST_REMEMBERED = 4096
 ORPHANS_PER_TURN = 20
+# After a start, the processors belong to what was started for a moment.
+SPARE_AGAIN_S = 0.02
 # Bytes of a run's pipe, while all of ours take at most this share of the user's pages. A million lines cost 0.058 s of
 # processor at 1 MiB, 0.075 at 256 KiB, 0.14 at 64 KiB.
 PIPE_SIZES = ((1 << 20, 0.25), (256 << 10, 0.5), (64 << 10, 0.75), (16 << 10, 1e9))
@@ -73,6 +76,8 @@ class Succession:
         self._runs: dict[str, Tended] = {}
         self._by_pid: dict[int, Tended] = {}
         self._reaped: OrderedDict[Key, tuple[int, float]] = OrderedDict()
+        self._spare: tuple[int, Channel] | None = None
+        self._leaving = False
         self._pages = 0
         self._pages_allowed = platform.pipe_pages_allowed()
 
@@ -93,28 +98,27 @@ class Succession:
     # -- new runs -----------------------------------------------------------------------------------------------------
 
     def spawn(self, spec: dict[str, Any], client: int) -> int:
-        """Fork a runner for a new run; returns its PID. `client` is closed here. Raises ProcessError."""
+        """Have a runner for a new run; returns its PID. `client` is closed here. Raises ProcessError."""
         try:
             read_end, write_end = os.pipe2(os.O_CLOEXEC)
         except OSError as error:
-            os.close(client)
+            _close(client)
             raise _out_of_descriptors(spec["id"], error) from error
         self._enlarge(read_end)
         run = Tended(str(spec["id"]), str(spec["run_id"]), read_end)
         try:
-            self._fork(
-                run,
-                lambda lifeline, wake: runner.serve_new(
-                    self._runtime, spec, runner.Ends(lifeline, wake, read_end, write_end, client)
-                ),
-            )
+            if not self._use_spare(run, spec, (read_end, write_end, client)):
+                self._fork(
+                    run,
+                    lambda lifeline, wake: runner.serve_new(
+                        self._runtime, spec, runner.Ends(lifeline, wake, read_end, write_end, client)
+                    ),
+                )
         except ProcessError:
             self._close_pipe(run)
             raise
         finally:
-            os.close(write_end)
-            if client >= 0:
-                os.close(client)
+            _close(write_end, client)
         self._runs[run.run_id] = run
         return run.runner_pid
 
@@ -135,30 +139,54 @@ class Succession:
 
     def _fork(self, run: Tended, live: Callable[[int, tuple[int, int]], object]) -> None:
         """Fork a runner that lives `live(lifeline, wake)`. Raises ProcessError."""
-        try:
-            ours, theirs = socket.socketpair()
-            wake = wake_pair()
-        except OSError as error:
-            raise _out_of_descriptors(run.id, error) from error
-        mask = signal.pthread_sigmask(signal.SIG_BLOCK, runner.BLOCKED)
-        try:
-            pid = os.fork()
-        except OSError as error:
-            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-            ours.close()
-            theirs.close()
-            _close(wake)
-            raise cannot_fork(f"cannot start {run.id}", error) from error
-        if pid == 0:
-            live(theirs.detach(), wake)
-            os._exit(runner.CRASHED)
-        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-        theirs.close()
-        _close(wake)
+        pid, channel = _fork_runner(run.id, live)
+        self._assign(run, pid, channel)
+
+    def _assign(self, run: Tended, pid: int, channel: Channel) -> None:
         run.runner_pid = pid
         run.forked_at = time.monotonic()
         self._by_pid[pid] = run
-        self._use(run, Channel(ours))
+        self._use(run, channel)
+
+    # -- the spare ----------------------------------------------------------------------------------------------------
+
+    def keep_spare(self) -> None:
+        """Have one runner forked and warm before it is asked for: a start then takes half the time."""
+        if self._spare is not None or self._leaving:
+            return
+        try:
+            self._spare = _fork_runner(
+                "a spare runner",
+                lambda lifeline, wake: runner.serve_spare(
+                    self._runtime, runner.Ends(lifeline, wake), lambda: rehearse(self._runtime, rounds=1)
+                ),
+            )
+        except ProcessError:  # no processes or descriptors now: a start will say so, or make its own
+            self._loop.call_later(LONGEST_PAUSE_S, self.keep_spare)
+
+    def let_spare_go(self) -> None:
+        """The launcher leaves: a spare goes with it."""
+        self._leaving = True
+        if self._spare is not None:
+            self._spare[1].close()
+            self._spare = None
+
+    def _use_spare(self, run: Tended, spec: dict[str, Any], fds: tuple[int, int, int]) -> bool:
+        """Give the start to the spare; False when there is none that takes it."""
+        if self._spare is None:
+            return False
+        (pid, channel), self._spare = self._spare, None
+        self._loop.call_later(SPARE_AGAIN_S, self.keep_spare)
+        try:
+            channel.send({"spec": spec}, [fd for fd in fds if fd >= 0])
+            if channel.wants_write:  # an order longer than the socket's buffer: not worth waiting for
+                raise ChannelClosed("too long")
+        except ChannelClosed:
+            os.kill(pid, signal.SIGKILL)  # our own child, not yet reaped: it has not understood anything
+            channel.close()
+            return False
+        self._assign(run, pid, channel)
+        return True
 
     # -- lines --------------------------------------------------------------------------------------------------------
 
@@ -213,6 +241,11 @@ class Succession:
 
     def reaped(self, pid: int, status: int) -> bool:
         """A child of ours has ended; False when it was no runner."""
+        if self._spare is not None and pid == self._spare[0]:
+            self._spare[1].close()
+            self._spare = None
+            self._loop.call_later(STEADY_S, self.keep_spare)
+            return True
         run = self._by_pid.pop(pid, None)
         if run is None:
             return False
@@ -331,9 +364,35 @@ class Succession:
         self._announce({"ev": "runner_lost", "id": run.id, "run_id": run.run_id, "replaced_by": run.runner_pid})
 
 
-def _close(fds: tuple[int, int]) -> None:
+def _fork_runner(what: str, live: Callable[[int, tuple[int, int]], object]) -> tuple[int, Channel]:
+    """Fork a process that lives `live(lifeline, wake)`; its PID and our end of its lifeline. Raises ProcessError."""
+    try:
+        ours, theirs = socket.socketpair()
+        wake = wake_pair()
+    except OSError as error:
+        raise _out_of_descriptors(what, error) from error
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, runner.BLOCKED)
+    try:
+        pid = os.fork()
+    except OSError as error:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        ours.close()
+        theirs.close()
+        _close(*wake)
+        raise cannot_fork(f"cannot start {what}", error) from error
+    if pid == 0:
+        live(theirs.detach(), wake)
+        os._exit(runner.CRASHED)
+    signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+    theirs.close()
+    _close(*wake)
+    return pid, Channel(ours)
+
+
+def _close(*fds: int) -> None:
     for fd in fds:
-        os.close(fd)
+        if fd >= 0:
+            os.close(fd)
 
 
 def _key(identity: Identity | None) -> Key | None:

@@ -25,7 +25,7 @@ HOOK = """
 import os, signal, sys
 from stratpanel.process import launcher, runner
 kill_at = int(sys.argv.pop(1))
-serve_new = runner.serve_new
+start = runner._start
 def counting(*args):
     left = [kill_at]
     def on_call(frame, event, arg):
@@ -36,8 +36,8 @@ def counting(*args):
                 os.write(2, f"killed at {name}\\n".encode())
                 os.kill(os.getpid(), signal.SIGKILL)
     sys.setprofile(on_call)
-    serve_new(*args)
-runner.serve_new = counting
+    return start(*args)
+runner._start = counting
 sys.exit(launcher.main(sys.argv[1:]))
 """
 

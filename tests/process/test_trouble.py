@@ -92,7 +92,7 @@ NO_FORK = """
 import errno, os, sys
 from stratpanel.process import launcher, runner
 where = sys.argv.pop(1)
-real, forks, serve_new = os.fork, [], runner.serve_new
+real, forks, start = os.fork, [], runner._start
 def fork():
     forks.append(1)
     if (where == "launcher") == (not served) and len(forks) > 1:
@@ -101,8 +101,8 @@ def fork():
 served = []
 def serving(*args):
     served.append(1)
-    serve_new(*args)
-runner.serve_new = serving
+    return start(*args)
+runner._start = serving
 os.fork = fork
 sys.exit(launcher.main(sys.argv[1:]))
 """
