@@ -1,6 +1,7 @@
 """A strategy with helpers: a pool of workers that price options while the main process trades.
 
-Shows that a stop reaches the whole tree: workers here never look at SIGTERM by themselves. The prices come from the
+Shows that a stop reaches the whole tree: the workers end at once, and the main process is not left waiting for them (a
+`multiprocessing.Pool` would be: it never hears that a worker died with a task). The prices come from the
 Black-Scholes formula on replayed closes. Arguments: --workers 2  --symbol MSFT  --seconds-per-bar 1.0  --bars N
 """
 
@@ -10,8 +11,14 @@ import argparse
 import math
 import multiprocessing
 import os
+import signal
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from functools import partial
 
-from paper_market import leave_on_sigterm, replay
+from paper_market import leave_on_sigterm, leaving, replay
+
+STRIKES = (0.90, 0.95, 1.00, 1.05, 1.10)  # as parts of the spot
 
 
 def call_price(spot: float, strike: float, years: float, volatility: float, rate: float = 0.02) -> float:
@@ -22,9 +29,9 @@ def call_price(spot: float, strike: float, years: float, volatility: float, rate
     return spot * normal[0] - strike * math.exp(-rate * years) * normal[1]
 
 
-def price_ladder(spot: float) -> list[float]:
-    """Quarter-year calls with strikes from 90 to 110 % of the spot, at 25 % volatility."""
-    return [round(call_price(spot, spot * percent / 100, 0.25, 0.25), 2) for percent in range(90, 111, 5)]
+def quarter_year_call(spot: float, strike: float) -> float:
+    """A quarter-year call at 25 % volatility; the strike is a part of the spot."""
+    return round(call_price(spot, spot * strike, 0.25, 0.25), 2)
 
 
 def main() -> None:
@@ -36,12 +43,21 @@ def main() -> None:
     arguments.add_argument("--bars", type=int)
     given = arguments.parse_args()
 
-    with multiprocessing.get_context("fork").Pool(given.workers) as pool:
-        leave_on_sigterm()  # after the fork: the workers keep the default and are ended with the tree
+    leave_on_sigterm()
+    with ProcessPoolExecutor(
+        given.workers,
+        multiprocessing.get_context("fork"),
+        initializer=signal.signal,  # what we inherited would let a worker outlive a stop
+        initargs=(signal.SIGTERM, signal.SIG_DFL),
+    ) as pool:
         print(f"main process {os.getpid()} with {given.workers} workers")
-        for bar in replay(given.symbol, given.seconds_per_bar, given.bars):
-            print(f"{bar.date} {bar.symbol} {bar.close:.2f} calls 90..110 %: {pool.apply(price_ladder, (bar.close,))}")
-        pool.terminate()
+        try:
+            for bar in replay(given.symbol, given.seconds_per_bar, given.bars):
+                ladder = list(pool.map(partial(quarter_year_call, bar.close), STRIKES))
+                print(f"{bar.date} {bar.symbol} {bar.close:.2f} calls 90..110 %: {ladder}")
+        except BrokenProcessPool:
+            if not leaving():
+                raise
     print("workers gone, leaving")
 
 

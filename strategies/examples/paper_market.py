@@ -27,6 +27,11 @@ def leave_on_sigterm() -> None:
     signal.signal(signal.SIGINT, ask_to_leave)
 
 
+def leaving() -> bool:
+    """True once we were asked to leave."""
+    return _stopping.is_set()
+
+
 @dataclass(frozen=True)
 class Bar:
     """One trading day of one symbol; prices in US dollars."""
