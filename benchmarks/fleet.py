@@ -40,6 +40,7 @@ def measure() -> list[Row]:
 
 def registered(bench: Workbench, size: int, script: str) -> list[str]:
     """As many strategies, counted as started when they have lived for 50 ms."""
+    bench.api.delete("/api/strategies/simple_ema")
     ids = [f"s{n:04}" for n in range(size)]
     for strategy_id in ids:
         bench.register(strategy_id, script, start_seconds=0.05)
