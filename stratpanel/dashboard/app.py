@@ -6,6 +6,7 @@ Panel's own authentication, the page asks for the token that it prints when the 
 
 from __future__ import annotations
 
-from stratpanel.dashboard.entrance import session_page
+from stratpanel.dashboard.entrance import keep_local, session_page
 
 session_page().servable(title="stratpanel")
+keep_local()

@@ -15,6 +15,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 import panel as pn
+from panel.io.resources import get_dist_path, patch_model_css
 
 from stratpanel.client.connection import find_workspace
 from stratpanel.dashboard.door import Door, cookies_of
@@ -54,6 +55,17 @@ def session_page() -> Any:
     )
     search = urlencode({key: value[0].decode() for key, value in pn.state.session_args.items() if key != "token"})
     return page(screen, search=search, title=f"stratpanel · {workspace.name}", warning=warning)
+
+
+def keep_local() -> None:
+    """Have the current session's style sheets come from this server, however the session came to be.
+
+    Panel writes CDN addresses into the models and replaces them when it renders the page. A session made by the
+    websocket alone (the page's own had expired, or the server was restarted) is never rendered.
+    """
+    document = pn.state.curdoc
+    for root in document.roots if document else ():
+        patch_model_css(root, dist_url=get_dist_path(cdn=False))
 
 
 def _scheme() -> str:

@@ -22,7 +22,7 @@ from stratpanel.model.errors import InvalidValue, StratpanelError
 
 APP = Path(__file__).with_name("app.py")
 DEFAULT_PORT = 5006
-CLOSED_PAGE_S = 4.0  # how long a session outlives its browser's connection
+CLOSED_PAGE_S = 15.0  # how long a session waits for its browser, and outlives it
 CHECK_S = 2.0
 
 

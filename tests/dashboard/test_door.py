@@ -16,7 +16,7 @@ from tornado.websocket import websocket_connect
 
 from stratpanel.dashboard.serve import check_address
 from stratpanel.model.errors import InvalidValue
-from tests.dashboard.conftest import Serve, Server, Visit
+from tests.dashboard.conftest import Serve, Server, Visit, in_thread
 from tests.support import wait_for
 
 
@@ -92,21 +92,21 @@ async def open_websocket(server: Server, headers: dict[str, str], token: str) ->
         raise PermissionError("closed without a word")
 
 
-async def test_a_websocket_needs_the_cookie_a_signed_session_and_our_origin(serve: Serve) -> None:
+def test_a_websocket_needs_the_cookie_a_signed_session_and_our_origin(serve: Serve) -> None:
     server = serve(1, token=True)
     cookie = signed_in(server)
     body = get(server, "/", {"Cookie": cookie})[1]
     good = re.search(r'"token":\s*"([^"]+)"', body)[1]  # type: ignore[index]
     ours = {"Cookie": cookie, "Origin": server.base}
-    await open_websocket(server, ours, good)
+    in_thread(open_websocket(server, ours, good))
     refused = (HTTPClientError, PermissionError)
     with pytest.raises(refused):
-        await open_websocket(server, {"Origin": server.base}, good)
+        in_thread(open_websocket(server, {"Origin": server.base}, good))
     with pytest.raises(refused):
-        await open_websocket(server, {**ours, "Origin": "http://evil.example"}, good)
+        in_thread(open_websocket(server, {**ours, "Origin": "http://evil.example"}, good))
     unsigned = generate_jwt_token(generate_session_id(signed=False), signed=False)
     with pytest.raises(refused):
-        await open_websocket(server, ours, unsigned)
+        in_thread(open_websocket(server, ours, unsigned))
 
 
 def test_a_bokeh_client_without_cookie_gets_no_session(serve: Serve) -> None:

