@@ -26,12 +26,12 @@ from stratpanel.process.tree import OwnTree, descendants
 ROUNDS = 12  # the interpreter looks at code again after 8 calls
 
 
-def rehearse(runtime: Runtime, rounds: int = ROUNDS) -> None:
+def rehearse(runtime: Runtime) -> None:
     """Go through a runner's life without a strategy. Never raises."""
     folder = runtime.root / f"rehearsal-{os.getpid()}"
     scratch = Runtime(folder, folder)
     try:
-        for number in range(rounds):
+        for number in range(ROUNDS):
             _life(scratch, f"r{number}")
     except (OSError, ProcessError):  # a start in such a place will say what is wrong with it
         pass

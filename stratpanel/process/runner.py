@@ -59,9 +59,9 @@ def serve_new(runtime: Runtime, spec: dict[str, Any], ends: Ends) -> NoReturn:
     _live(runtime, str(spec["id"]), ends, start)
 
 
-def serve_spare(runtime: Runtime, ends: Ends, warm_up: Callable[[], None]) -> NoReturn:
+def serve_spare(runtime: Runtime, ends: Ends) -> NoReturn:
     """In the forked child: wait for an order, then start that run and serve it. Never returns."""
-    _live(runtime, "spare", ends, lambda loop: _await_order(runtime, loop, ends, warm_up))
+    _live(runtime, "spare", ends, lambda loop: _await_order(runtime, loop, ends))
 
 
 def serve_adopted(runtime: Runtime, strategy_id: str, ends: Ends) -> NoReturn:
@@ -100,10 +100,9 @@ def say(text: str) -> None:
 # -- a new run --------------------------------------------------------------------------------------------------------
 
 
-def _await_order(runtime: Runtime, loop: Loop, ends: Ends, warm_up: Callable[[], None]) -> int:
+def _await_order(runtime: Runtime, loop: Loop, ends: Ends) -> int:
     """A spare's life: it costs nothing while it waits, and ends with the launcher."""
     channel = Channel(socket.socket(fileno=ends.lifeline))
-    warm_up()
     ready = select.poll()
     ready.register(channel.fileno(), select.POLLIN)
     messages: list[Message] = []

@@ -23,7 +23,6 @@ from stratpanel.process.identity import Identity, identity_in
 from stratpanel.process.loop import Loop, Timer, wake_pair
 from stratpanel.process.paths import Runtime
 from stratpanel.process.previous import ended_on_record
-from stratpanel.process.rehearsal import rehearse
 from stratpanel.process.spawn import cannot_fork
 
 FIRST_PAUSE_S = 0.02
@@ -151,15 +150,13 @@ class Succession:
     # -- the spare ----------------------------------------------------------------------------------------------------
 
     def keep_spare(self) -> None:
-        """Have one runner forked and warm before it is asked for: a start then takes half the time."""
+        """Have one runner forked before it is asked for: a start then waits for no fork of ours."""
         if self._spare is not None or self._leaving:
             return
         try:
             self._spare = _fork_runner(
                 "a spare runner",
-                lambda lifeline, wake: runner.serve_spare(
-                    self._runtime, runner.Ends(lifeline, wake), lambda: rehearse(self._runtime, rounds=1)
-                ),
+                lambda lifeline, wake: runner.serve_spare(self._runtime, runner.Ends(lifeline, wake)),
             )
         except ProcessError:  # no processes or descriptors now: a start will say so, or make its own
             self._loop.call_later(LONGEST_PAUSE_S, self.keep_spare)
