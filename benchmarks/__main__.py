@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import os
 import pkgutil
 import sys
 from pathlib import Path
@@ -29,10 +30,11 @@ def main() -> int:
         parser.error(f"no such measurement: {', '.join(unknown)}")
     print(machine())
     for name in options.names or names():
+        load = os.getloadavg()[0]
         rows = importlib.import_module(f"benchmarks.{name}").measure()
         print(f"\n## {name}\n\n{table(rows)}", flush=True)
         if not options.no_keep:
-            keep(name, rows)
+            keep(name, rows, load)
     return 0
 
 
