@@ -56,7 +56,8 @@ def machine() -> str:
 def keep(name: str, rows: list[Row], load: float) -> None:
     """Replace the section of one module in RESULTS.md; `load` is the machine's before the measurement."""
     today = datetime.now().astimezone().date().isoformat()
-    section = f"## {name}\n\n{today} · `python -m benchmarks {name}` · {machine()}, load before: {load:.1f}\n\n{table(rows)}\n"
+    head = f"{today} · `python -m benchmarks {name}` · {machine()}, load before: {load:.1f}"
+    section = f"## {name}\n\n{head}\n\n{table(rows)}\n"
     text = RESULTS.read_text(encoding="utf-8") if RESULTS.exists() else "# Benchmark results\n\n"
     pattern = re.compile(rf"^## {re.escape(name)}\n.*?(?=^## |\Z)", re.MULTILINE | re.DOTALL)
     text = pattern.sub(lambda _: section + "\n", text) if pattern.search(text) else f"{text.rstrip()}\n\n{section}"
