@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime, timedelta
 
 from tests.supervisor.house import House
@@ -40,18 +41,25 @@ def test_one_stops_and_another_starts_on_the_same_minute(house: House) -> None:
     assert not pid_alive(running["pid"])
 
 
-def test_the_deadline_is_kept_with_launcher_and_supervisor_dead(house: House) -> None:
+def test_it_starts_on_the_minute_and_stops_a_minute_later_with_launcher_and_supervisor_dead(house: House) -> None:
     house.up()
     now = datetime.now(UTC)
     if now.second > 50:
         wait_for(lambda: datetime.now(UTC).second < 5, 20, "the next minute")
         now = datetime.now(UTC)
-    house.add("alone", schedule=schedule(minute(now, 0), minute(now, 1)))
-    running = house.reach("alone", "running", timeout=5)
-    house.away()
+    opens = (now + timedelta(minutes=1)).replace(second=0, microsecond=0)
+    closes = opens + timedelta(minutes=1)
+    house.add("alone", schedule=schedule(minute(now, 1), minute(now, 2)))
+    assert house.status("alone")["state"] == "stopped"
+    running = house.reach("alone", "running", timeout=75)
+    assert 0 <= (datetime.fromisoformat(running["started"]) - opens).total_seconds() < 5
+    house.away()  # both, by SIGKILL, for good
     assert pid_alive(running["pid"])
     wait_for(lambda: not pid_alive(running["pid"]), 75, "the runner keeping the stop time alone")
-    assert datetime.now(UTC).second < 10
+    assert 0 <= (datetime.now(UTC) - closes).total_seconds() < 5
+    written = house.runtime.run_dir("alone") / "exit.json"
+    record = json.loads(wait_for(lambda: written.exists() and written.read_text(), 5, "the record of its end"))
+    assert record["stop"]["reason"] == "window"
     house.up()
     status = house.reach("alone", "stopped")
     assert status["hold"] == "none"
@@ -64,8 +72,6 @@ def test_edits_of_the_schedule_reach_a_running_strategy_and_its_runner(house: Ho
     house.reach("ema", "running", timeout=5)
 
     def told() -> object:
-        import json
-
         return json.loads(house.runtime.status("ema").read_text()).get("stop_at")
 
     until = (now + timedelta(minutes=30)).replace(second=0, microsecond=0).timestamp()
