@@ -5,7 +5,8 @@ Everything that comes from a strategy or a person is printed as text, never as r
 
 from __future__ import annotations
 
-import shutil
+import os
+import sys
 from datetime import datetime
 from typing import Any
 
@@ -25,7 +26,14 @@ WIDE = 100
 
 
 def _console() -> Console:
-    width = shutil.get_terminal_size((120, 24)).columns
+    # as shutil.get_terminal_size, whose import loads every compression there is: 10 ms
+    width = int(os.environ["COLUMNS"]) if os.environ.get("COLUMNS", "").isdigit() else 0
+    if not width:
+        try:
+            width = os.get_terminal_size(sys.__stdout__.fileno() if sys.__stdout__ else 1).columns
+        except (OSError, ValueError):  # a pipe, or closed
+            width = 0
+    width = width or 120
     return Console(highlight=False, markup=False, emoji=False, width=max(width, 60))
 
 
