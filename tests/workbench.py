@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 from stratpanel.client.connection import Api
-
 from stratpanel.model.errors import StratpanelError
 from tests.support import pid_alive, pids_marked, wait_for
 
