@@ -63,7 +63,8 @@ class Markets:
         first = date.today() - timedelta(days=1)  # noqa: DTZ011  # a day of margin covers every zone
         markets = []
         for name in names:
-            query = {"from": str(first), "to": str(first + timedelta(days=AHEAD_DAYS))}
+            last = min(str(first + timedelta(days=AHEAD_DAYS)), str(known.get(name, {}).get("valid_through") or "9999"))
+            query = {"from": str(first), "to": last}
             try:
                 sessions = self._calls.call("GET", f"/api/calendars/{name}", query=query)
                 problem = ""

@@ -122,6 +122,7 @@ class ScheduleEditor(pn.viewable.Viewer):
         self._asked = 0
         self._market = ""
         self._zones: dict[str, str] = {}
+        self._known_to: dict[str, str] = {}
         self._basic = Fields(Schedule, ("enabled",))
         self._names = Fields(Schedule, ("calendar", "timezone"), options=())
         self._windows = Rows(
@@ -191,8 +192,7 @@ class ScheduleEditor(pn.viewable.Viewer):
             margin=0,
             stylesheets=[FILL],
         )
-        screen.delivery.spawn(self._load())
-        screen.delivery.spawn(self._calendars())
+        screen.delivery.spawn(self._begin())
 
     def __panel__(self) -> pn.Column:
         return self._layout
@@ -216,12 +216,17 @@ class ScheduleEditor(pn.viewable.Viewer):
     def _say(self, text: str) -> None:
         self._said.object = text
 
+    async def _begin(self) -> None:
+        await self._calendars()
+        await self._load()
+
     async def _calendars(self) -> None:
         try:
             found = (await self._screen.actions.get("/api/calendars")).get("calendars") or []
         except StratpanelError:
             return  # the field takes any name; the preview says when there is no such calendar
         names = [item["name"] for item in found]
+        self._known_to = {str(item["name"]): str(item["valid_through"]) for item in found if item.get("valid_through")}
         self._zones = {str(item["name"]): str(item["timezone"]) for item in found if item.get("timezone")}
         zones = sorted({str(item["timezone"]) for item in found if item.get("timezone")} | {"Asia/Kolkata", "UTC"})
 
@@ -314,12 +319,10 @@ class ScheduleEditor(pn.viewable.Viewer):
         sessions: list[Any] = []
         if market:
             first = date.today().replace(day=1)  # noqa: DTZ011
+            last = min(str(first + timedelta(days=CALENDAR_DAYS)), self._known_to.get(market, "9999"))
+            query = {"from": str(first), "to": last}
             try:
-                answer = await self._screen.actions.ask(
-                    "GET",
-                    f"/api/calendars/{market}",
-                    query={"from": str(first), "to": str(first + timedelta(days=CALENDAR_DAYS))},
-                )
+                answer = await self._screen.actions.ask("GET", f"/api/calendars/{market}", query=query)
                 sessions = answer if isinstance(answer, list) else answer.get("sessions") or []
             except StratpanelError:
                 sessions = []  # the preview above says what is wrong with this calendar
