@@ -16,6 +16,9 @@ from typing import Final
 FRESH_S: Final = 1.0  # one look at the process table serves all starts of a second: 10 µs per process
 WITH_VALUE: Final = frozenset({"-W", "-X", "--check-hash-based-pycs"})
 OURS: Final = b"STRATPANEL_RUN_ID="
+PYTHONS: Final = (b"python", b"pypy")
+PACKAGE: Final = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
+CHUNK: Final = 65_536
 
 
 class Outsiders:
@@ -57,15 +60,15 @@ def running_scripts() -> dict[str, list[int]]:
     for pid in pids:
         folder = f"/proc/{pid}"
         try:
-            with open(f"{folder}/cmdline", "rb") as file:
-                argv = [os.fsdecode(arg) for arg in file.read().split(b"\0")[:-1]]
-            script = script_of(argv)
-            if script is None or int(pid) == os.getpid():
+            cmdline = _read(f"{folder}/cmdline")
+            program = cmdline[: cmdline.find(b"\0")].rpartition(b"/")[2].lower()
+            if not program.startswith(PYTHONS):  # nearly everything: one small read each
                 continue
-            with open(f"{folder}/environ", "rb") as file:
-                environ = b"\0" + file.read()
-            if b"\0" + OURS in environ:  # first: most are ours, and resolving a path costs more than all the rest
+            script = script_of([os.fsdecode(arg) for arg in cmdline.split(b"\0")[:-1]])
+            if script is None or script.startswith(PACKAGE):  # our own launcher and runners, one for each strategy
                 continue
+            if b"\0" + OURS in b"\0" + _read(f"{folder}/environ"):
+                continue  # before its path is resolved, which costs more than all the rest
             path = os.path.realpath(os.path.join(os.readlink(f"{folder}/cwd"), script))
         except OSError:  # it has just ended, or is another user's
             continue
@@ -73,6 +76,19 @@ def running_scripts() -> dict[str, list[int]]:
             path = os.path.join(path, "__main__.py")
         found.setdefault(path, []).append(int(pid))
     return found
+
+
+def _read(path: str) -> bytes:
+    """All of a small file, in a third of the time that `open` takes."""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        data = part = os.read(fd, CHUNK)
+        while len(part) == CHUNK:
+            part = os.read(fd, CHUNK)
+            data += part
+        return data
+    finally:
+        os.close(fd)
 
 
 def script_of(argv: list[str]) -> str | None:
