@@ -34,7 +34,23 @@ class Row:
         """The row as cells of the table."""
         ratio = "" if not self.baseline else f"{self.ours / self.baseline:.2f}"
         baseline = "" if self.baseline is None else f"{self.baseline:.3g}"
-        return [self.what, self.unit, f"{self.ours:.3g}", baseline, ratio, self.must, self.aim, self.note]
+        note = "; ".join(part for part in (self.verdict(), self.note) if part)
+        return [self.what, self.unit, f"{self.ours:.3g}", baseline, ratio, self.must, self.aim, note]
+
+    def verdict(self) -> str:
+        """Which budget is missed, if one is."""
+        if self._misses(self.must):
+            return "**misses the must**"
+        return "misses the aim" if self._misses(self.aim) else ""
+
+    def _misses(self, budget: str) -> bool:
+        """A budget is a plain figure, a ratio to the baseline ("2×"), or a distance from it ("+5 ms")."""
+        if not budget:
+            return False
+        limit = float(re.sub(r"[^\d.]", "", budget))
+        if budget.endswith("×"):
+            return self.ours > limit * (self.baseline or 0)
+        return self.ours > limit + (self.baseline or 0 if budget.startswith("+") else 0)
 
 
 HEAD = ["what", "unit", "ours", "baseline", "ratio", "must", "aim", "note"]
