@@ -18,13 +18,13 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, NamedTuple, NoReturn
 
-from stratpanel.process import adoption, locks, platform, previous, records
+from stratpanel.process import adoption, locks, platform, previous, records, wake
 from stratpanel.process.capture import open_first
 from stratpanel.process.channel import Channel, ChannelClosed, Message
 from stratpanel.process.errors import ProcessError
 from stratpanel.process.identity import Identity
-from stratpanel.process.lifeline import Lifeline
-from stratpanel.process.loop import Loop
+from stratpanel.process.lifeline import FIRST_TRY_S, NEXT_TRY_S, Lifeline
+from stratpanel.process.loop import Loop, random_between
 from stratpanel.process.paths import Runtime
 from stratpanel.process.run import VERSION, Run
 from stratpanel.process.spawn import SPARE_FD, Forked, fork_strategy
@@ -101,7 +101,7 @@ def say(text: str) -> None:
 
 
 def _await_order(runtime: Runtime, loop: Loop, ends: Ends) -> int:
-    """A spare's life: it costs nothing while it waits, and ends with the launcher."""
+    """A spare's life: it costs nothing while it waits, and leaves when there is a launcher that is not its own."""
     channel = Channel(socket.socket(fileno=ends.lifeline))
     ready = select.poll()
     ready.register(channel.fileno(), select.POLLIN)
@@ -111,12 +111,26 @@ def _await_order(runtime: Runtime, loop: Loop, ends: Ends) -> int:
         try:
             messages = channel.receive()
         except ChannelClosed:
+            _bring_back(runtime)
             return DONE
     spec = messages[0]["spec"]
     read_end, write_end, *client = channel.take_fds()
     platform.name_process(f"sp:{spec['id']}")
     ends = Ends(-1, ends.wake, read_end, write_end, client[0] if client else -1)
     return _start(runtime, loop, spec, ends, channel)
+
+
+def _bring_back(runtime: Runtime) -> None:
+    """The launcher is dead, and a spare may be the last of us: with no run alive, or all runners killed with it."""
+    pause = FIRST_TRY_S
+    while runtime.wanted.exists():
+        time.sleep(random_between(*pause))
+        if wake.launcher_alive(runtime):
+            return
+        if runtime.wanted.exists() and not wake.being_started(runtime):
+            with suppress(ProcessError, OSError):  # its reason is in the supervisor's log; later it may work
+                wake.start_launcher(runtime)
+        pause = NEXT_TRY_S
 
 
 def _start(runtime: Runtime, loop: Loop, spec: dict[str, Any], ends: Ends, lifeline: Channel) -> int:

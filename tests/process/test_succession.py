@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
@@ -131,15 +132,46 @@ def test_launcher_and_runner_killed_together_come_back(bench: Bench) -> None:
     counted(bench)
 
 
+def test_launcher_and_supervisor_killed_together_with_no_run_alive_come_back(bench: Bench) -> None:
+    bench.launch(stand_in(bench))
+    first = wait_for(lambda: supervisors(bench), what="the supervisor")[0]
+    launcher = bench.launcher_pid()
+    wait_for(lambda: b"sp:spare\n" in comms(bench), what="the spare runner")
+    os.kill(launcher, signal.SIGKILL)
+    os.kill(first, signal.SIGKILL)
+    assert wait_for(lambda: bench.launcher_pid() != launcher, 10, "a new launcher")
+    wait_for(lambda: supervisors(bench)[1:], what="a new supervisor")
+
+
+def comms(bench: Bench) -> list[bytes]:
+    """Names of all processes of this bench."""
+    found = []
+    for pid in marked_pids(bench.mark):
+        with contextlib.suppress(OSError):  # it has just ended
+            found.append(Path(f"/proc/{pid}/comm").read_bytes())
+    return found
+
+
+def test_a_spare_leaves_with_a_launcher_that_is_not_wanted(bench: Bench) -> None:
+    bench.launch()
+    wait_for(lambda: b"sp:spare\n" in comms(bench), what="the spare runner")
+    wake.remove_wanted(bench.runtime)
+    kill(bench.launcher_pid())
+    wait_for(lambda: b"sp:spare\n" not in comms(bench), what="its end")
+    assert not wake.launcher_alive(bench.runtime)
+
+
 def test_an_end_that_nobody_saw_is_unknown(bench: Bench) -> None:
     bench.launch()
     start_counting(bench)
     runner, leader = bench.runner_pid(), bench.status()["leader"]["pid"]
+    wake.remove_wanted(bench.runtime)  # nobody may come back before it is over
     kill(bench.launcher_pid())
     kill(runner)
     kill(leader)
     wait_for(lambda: not os.path.exists(f"/proc/{leader}"), what="init reaping it")
-    wake.start_launcher(bench.runtime)
+    bench._launcher = None
+    bench.launch()
     record = bench.exit()
     assert (record["exit_code"], record["signal"], record["route"]) == (None, None, "unknown")
     assert record["stopped_by_us"] is False
