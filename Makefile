@@ -7,7 +7,7 @@ PYTEST ?=
 SERVE  ?=
 JOBS   ?= 3
 
-.PHONY: serve test lint unit soak bench browser clean
+.PHONY: serve test lint unit bench browser clean
 .DELETE_ON_ERROR:
 
 serve: $(VENV)/.for-serve
@@ -29,9 +29,6 @@ unit: $(VENV)/.for-test browser
 
 bench: $(VENV)/.for-test
 	$(BIN)/python -m benchmarks
-
-soak: $(VENV)/.for-test browser
-	$(BIN)/python -m benchmarks.soak
 
 browser:
 	@.ci/ensure-chromium

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from benchmarks.record import keep, machine, table
 
-NOT_MEASUREMENTS = {"__main__", "record", "soak", "workspace"}
+NOT_MEASUREMENTS = {"__main__", "record", "workspace"}
 
 
 def names() -> list[str]:
