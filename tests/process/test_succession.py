@@ -103,7 +103,12 @@ def test_a_runner_that_started_a_launcher_is_not_its_ancestor(bench: Bench) -> N
     """Else a stop of that one strategy would end the launcher, and with it everybody's."""
     bench.launch()
     line = start_counting(bench)
+    wait_for(lambda: b"sp:spare\n" in comms(bench), what="the spare runner")
     old = bench.launcher_pid()
+    os.kill(old, signal.SIGSTOP)  # it makes no other spare meanwhile
+    for pid in marked_pids(bench.mark):  # else that one may start the launcher
+        if Path(f"/proc/{pid}/comm").read_bytes() == b"sp:spare\n":
+            kill(pid)
     kill(old)
     new = int(wait_for(lambda: bench.launcher_pid() != old and bench.launcher_pid(), 10, "a new launcher"))
     line.ask("kill", reason="kill", by="ann")
@@ -228,14 +233,9 @@ def test_two_launchers_at_once_are_one(bench: Bench) -> None:
     assert [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in pids] == [0] * 5
     launcher = bench.launcher_pid()
 
-    def launchers() -> list[int]:
-        return [
-            pid
-            for pid in marked_pids(bench.mark)
-            if b"process/__main__.py" in Path(f"/proc/{pid}/cmdline").read_bytes()
-        ]
-
-    wait_for(lambda: launchers() == [launcher], what="all others to leave")
+    # by their names: a spare runner has the launcher's command line
+    wait_for(lambda: comms(bench).count(b"sp-launcher\n") == 1, what="all others to leave")
+    assert bench.launcher_pid() == launcher
 
 
 SUPERVISOR = """
