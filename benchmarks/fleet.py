@@ -93,7 +93,9 @@ def standing(bench: Workbench, ids: list[str], what: str) -> list[Row]:
 
 
 def _rows(what: str, size: int, clients: int, used: dict[int, float], supervisor: int) -> list[Row]:
-    cpu = {50: ("3", "1"), 500: ("15", "5")}.get(size, ("", "")) if not clients else ("", "")
+    cpu = {50: ("3", "1"), 500: ("15", "5")}.get(size, ("", ""))
+    if clients or "sleeping" not in what:  # the budget is for strategies that sleep
+        cpu = ("", "")
     memory = ("80", "55") if size == 50 and not clients else ("", "")
     return [
         Row(f"{what}: CPU of all of ours, sampling at 1 Hz", "% of a core", sum(used.values()), None, *cpu),
