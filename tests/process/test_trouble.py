@@ -156,7 +156,8 @@ def test_descriptors_that_nobody_asked_for_are_closed(bench: Bench) -> None:
     before = len(os.listdir(f"/proc/{runner}/fd"))
     for _ in range(20):
         assert line.ask("ping", fds=(0,))["ok"]
-    assert len(os.listdir(f"/proc/{runner}/fd")) == before
+    # a record or a log that is just being written may be open for a moment
+    wait_for(lambda: len(os.listdir(f"/proc/{runner}/fd")) <= before, what="all of them closed")
 
 
 def test_runs_leave_no_descriptor_in_the_launcher(bench: Bench) -> None:
