@@ -25,14 +25,16 @@ class _Shown:
         self.view = view
         self.screen = screen
         self._refs: set[str] = set()
+        self._comms: set[str] = set()
 
     def render(self, include: Any, exclude: Any) -> Any:
         """The view's MIME bundle; remembers what Panel keeps for it."""
         import panel as pn
 
-        before = set(pn.state._views)
+        before, comms = set(pn.state._views), set(pn.state._comm_manager._comms)
         made = self.view._repr_mimebundle_(include, exclude)
         self._refs = set(pn.state._views) - before
+        self._comms = set(pn.state._comm_manager._comms) - comms  # each holds the view through its callbacks
         return made
 
     def close(self) -> None:
@@ -47,6 +49,10 @@ class _Shown:
                 root_view._cleanup(root)
             if comm is not None:
                 comm.close()
+        for name in self._comms:
+            left = pn.state._comm_manager._comms.pop(name, None)
+            if left is not None:
+                left.close()
 
 
 def bundle(subject: Any, include: Any = None, exclude: Any = None) -> Any:

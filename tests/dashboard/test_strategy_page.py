@@ -40,12 +40,12 @@ def test_deep_links_tabs_back_and_forward(serve: Serve, visit: Visit) -> None:
     expect(page.locator(".runs td.reason").nth(1)).to_have_text("crashed <b>hard</b>")
     page.get_by_role("tab", name="Logs").click()
     expect(page.locator(".sp.log.full .line").first).to_be_visible()
-    assert page.url.endswith("?strategy=ema&tab=logs")
+    page.wait_for_url("**/?strategy=ema&tab=logs")
     page.go_back()
     expect(page.get_by_role("tab", name="Runs")).to_have_attribute("aria-selected", "true")
     page.keyboard.press("Escape")
     expect(page.locator(".board .row").first).to_be_visible()
-    assert "strategy" not in page.url
+    page.wait_for_url(lambda url: "strategy" not in url)
 
 
 def test_settings_are_checked_while_typing_and_saved_as_a_patch(serve: Serve, visit: Visit) -> None:
