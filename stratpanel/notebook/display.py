@@ -53,6 +53,8 @@ class _Shown:
             left = pn.state._comm_manager._comms.pop(name, None)
             if left is not None:
                 left.close()
+                targets = getattr(getattr(left, "manager", None), "targets", {})
+                targets.pop(name, None)  # closing an opened comm leaves its target, which holds it
 
 
 def bundle(subject: Any, include: Any = None, exclude: Any = None) -> Any:
