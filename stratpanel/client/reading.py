@@ -151,7 +151,7 @@ def _run(reader: Reader) -> None:
         except StratpanelError as error:  # another version, a token of somebody else: say so, and try again
             reader.problem = error.message
             link = Link.DOWN
-        except Exception:
+        except Exception:  # a fault of ours must not end the mirror silently: logged, shown as problem, tried again
             log.exception("the mirror's reader failed; it starts again")
             reader.problem = "the mirror's reader failed; see the log"
             link = Link.LOST

@@ -188,7 +188,7 @@ def report(subject: Model, **values: Any) -> None:
         parameter.constant = False
     try:
         subject.param.update(**changed)
-    except Exception:
+    except Exception:  # a watcher may raise anything; the values must not be half set
         if any(getattr(subject, name) is not value for name, value in changed.items()):
             raise
         _log.exception("a watcher of %r failed; the values are set", subject)
