@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 DISPLAY = "stratpanel.notebook.display"
 """The module that shows a workspace or a strategy in a cell; looked up by name, since the client knows no views."""
 
+TIMELINE = "stratpanel.dashboard.timeline"
+"""The module that draws the week."""
+
 PROMOTE = "stratpanel.notebook.promote"
 """The module that makes a script of a notebook, looked up by name as well."""
 
@@ -134,6 +137,11 @@ class Workspace:
         else:
             self.change("POST", "/api/strategies", {"id": name, "source": source})
         return self[name]
+
+    def week(self) -> Any:
+        """The coming week of all strategies as a Bokeh figure, in the workspace's time zone."""
+        rows = self.api.get("/api/week")["rows"]
+        return import_module(TIMELINE).week_figure(rows, str(self.supervisor["timezone"]))
 
     def panic(self, why: str = "") -> dict[str, Any]:
         """Stop everything at once and let nothing start until `resume`."""

@@ -20,20 +20,10 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, Playwright, sync_playwright
 
+from tests.browser import CHROMIUM, FLAGS
 from tests.support import wait_for
 from tests.workbench import Workbench
 
-CHROMIUM = "/usr/bin/chromium"
-FLAGS = [
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 SLOW_MS = 30_000  # two cores for the whole suite: a page may take long, it must not fail for that
 
 

@@ -147,3 +147,9 @@ def test_a_notebook_becomes_a_strategy(bench: Workbench, ws: Workspace, tmp_path
     assert "pandas" not in strategy.source
     bench.cli("add", str(path), "--id", "second")
     assert bench.status("second")["state"] == "stopped"
+
+
+def test_the_week_is_drawn_for_a_cell(bench: Workbench, ws: Workspace) -> None:
+    bench.register("ema", REPORTS, schedule={"enabled": True, "windows": [{"start": "00:10", "stop": "23:50"}]})
+    drawn = ws.week()
+    assert "ema" in list(drawn.y_range.factors)
