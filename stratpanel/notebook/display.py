@@ -52,9 +52,7 @@ class _Shown:
         for name in self._comms:
             left = pn.state._comm_manager._comms.pop(name, None)
             if left is not None:
-                left.close()
-                targets = getattr(getattr(left, "manager", None), "targets", {})
-                targets.pop(name, None)  # closing an opened comm leaves its target, which holds it
+                _forget(left)
 
 
 def bundle(subject: Any, include: Any = None, exclude: Any = None) -> Any:
@@ -72,6 +70,18 @@ def bundle(subject: Any, include: Any = None, exclude: Any = None) -> Any:
     elif made:
         made["text/plain"] = repr(subject)
     return made
+
+
+def _forget(comm: Any) -> None:
+    """Close a comm that the browser may have opened, closed, or never looked at; leave nothing that refers to it.
+
+    A comm that the browser opened leaves its target behind when closed, and the target holds it; one that it never
+    opened, or whose target is gone already, has nothing to close and says so with an AssertionError, hence the look.
+    """
+    targets = getattr(getattr(comm, "manager", None), "targets", {})
+    if getattr(comm, "_comm", None) is not None or comm.id in targets:
+        comm.close()
+    targets.pop(comm.id, None)
 
 
 def close_all() -> None:

@@ -94,7 +94,7 @@ def counted(notebook: Notebook, n: int) -> dict[str, int]:
     """What the counting cell prints, once it is on the page."""
     notebook.run(n)
     text = wait_for(
-        lambda: "}" in notebook.output(n).inner_text() and notebook.output(n).inner_text(), 20, "the counts"
+        lambda: "}" in notebook.output(n).inner_text() and notebook.output(n).inner_text(), 60, "the counts"
     )
     found: dict[str, int] = ast.literal_eval(text.strip())
     return found
