@@ -104,6 +104,9 @@ class Strategy(Model):
     runner_pid: int | None = param.Integer(None, allow_None=True, constant=True, doc="PID of the runner that serves it")
     run_id: str | None = Text(None, allow_None=True, constant=True, doc="the run under way, or the last one")
     version: int | None = param.Integer(None, allow_None=True, constant=True, doc="the deployed version")
+    working_copy_differs: bool | None = param.Boolean(
+        None, allow_None=True, constant=True, doc="whether the working copy is not the version that runs, or would run"
+    )
     uptime_s: float | None = param.Number(None, allow_None=True, constant=True, doc="seconds since the leader started")
     cpu_percent: float | None = param.Number(
         None, allow_None=True, constant=True, doc="CPU of the whole tree, percent of one core"

@@ -1,4 +1,4 @@
-"""What is looked after between events: edits of files, calendars that end, old logs, and the trace that we are alive.
+"""What is looked after between events: edits of files and scripts, calendars that end, old logs, the trace of our life.
 
 The reconciler's heartbeat calls `beat` every two seconds on the loop; slow work goes to a thread. Nothing here decides
 whether a strategy runs.
@@ -37,6 +37,7 @@ class Chores:
         core.books.note_alive()
         core.fleet.poll()
         core.books.take_up_holds()
+        core.copies.beat()
         if core.calendars.changed():
             core.calendars_changed()
             core.happened("calendar", None, "calendar", core.calendars.problem or "calendars were read again")

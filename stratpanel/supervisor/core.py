@@ -32,6 +32,7 @@ from stratpanel.supervisor.actions import Actions, new_hold
 from stratpanel.supervisor.books import Books, HistoryLike
 from stratpanel.supervisor.chores import Chores
 from stratpanel.supervisor.clock import Clock
+from stratpanel.supervisor.copies import Copies
 from stratpanel.supervisor.endings import Endings
 from stratpanel.supervisor.events import EventLog, EventRecord
 from stratpanel.supervisor.fleet import Fleet
@@ -121,6 +122,7 @@ class Core:
             overrides_file=self.workspace / "strategies" / "calendar_overrides.toml",
         )
         self.shelf = Shelf(self.workspace)
+        self.copies = Copies(self)
         self.books = Books(self, history)
         self.preparation, self.gate, self.chores = Preparation(self), Gate(self), Chores(self)
         self.processes: Processes = processes or LauncherLink(runtime, self._launcher_said, self._launcher_came)
@@ -323,6 +325,7 @@ class Core:
     def version_is(self, unit: Unit, n: int) -> None:
         """The deployed version changed; what runs keeps its own."""
         unit.version = n
+        self.copies.look_at(unit)
         unit.touch()
         self.fleet.changed(unit.id)
 

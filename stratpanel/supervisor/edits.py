@@ -119,6 +119,7 @@ class Edits:
         """Replace the working copy; what runs goes on with its version."""
         unit = self._core.unit(id)
         await asyncio.to_thread(uploads.write_source, self._copy(unit), text)
+        self._core.copies.look_at(unit)
         self._core.happened("source", unit, by, "its working copy was edited")
         return self._core.status_of(unit)
 
@@ -144,6 +145,7 @@ class Edits:
         core, unit = self._core, self._core.unit(id)
         if mode == "live":
             promoted = await asyncio.to_thread(lambda: core.shelf.versions.promote(unit.id, by=by, n=version))
+            core.copies.look_at(unit)
             core.happened("promoted", unit, by, f"version {promoted.n} is promoted to live")
         await core.fleet.patch(unit, {"mode": mode}, None, by)
         return ActionResult(True, core.status_of(unit))

@@ -150,6 +150,7 @@ class Starts:
             stop_at=spec["stop_at"],
         )
         unit.run, unit.version = run, prepared.version
+        core.copies.look_at(unit)
         unit.touch()
         if prepared.deployed:
             core.happened("deployed", unit, order.by, f"version {prepared.version} deployed")

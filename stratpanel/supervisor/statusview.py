@@ -32,6 +32,9 @@ def status(unit: Unit, now: float, zone: tzinfo, log_path: str, mask: Any = None
     alive = run is not None and run.leader_pid is not None and unit.is_live
     schedule = config.get("schedule") or {}
     hold = hold_to_json(unit.hold)
+    mode = run.mode if run is not None else config.get("mode") or "paper"
+    standing = unit.standing
+    runs = run.version if run is not None else standing.promoted if mode == "live" else standing.deployed
     return {
         "id": unit.id,
         "name": config.get("name") or unit.id,
@@ -41,7 +44,7 @@ def status(unit: Unit, now: float, zone: tzinfo, log_path: str, mask: Any = None
         "runner_pid": run.runner_pid if run is not None else None,
         "run_id": run.run_id if run is not None else last.run_id if last is not None else None,
         "version": run.version if run is not None else unit.version,
-        "mode": run.mode if run is not None else config.get("mode") or "paper",
+        "mode": mode,
         "hold": hold["kind"],
         "hold_detail": hold if hold["kind"] != "none" else None,
         "uptime_s": round(max(0.0, now - run.started), 3) if run is not None and alive else None,
@@ -68,6 +71,10 @@ def status(unit: Unit, now: float, zone: tzinfo, log_path: str, mask: Any = None
         "user_id": config.get("user_id") or "",
         "tags": list(config.get("tags") or []),
         "priority": config.get("priority", 5),
+        "working_copy_differs": standing.differs_from(runs),
+        "working_copy_version": standing.version,
+        "deployed_version": standing.deployed,
+        "promoted_version": standing.promoted,
     }
 
 

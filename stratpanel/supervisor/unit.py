@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from stratpanel.market.plan import NO_HOLD, Decision, Hold, Plan
 from stratpanel.model.states import Event, Ignored, State, transition
 from stratpanel.supervisor.clock import Clock, Timer
+from stratpanel.supervisor.copies import Standing
 
 if TYPE_CHECKING:
     from stratpanel.model.strategy import Strategy
@@ -106,6 +107,7 @@ class Unit:
         self.last: LastEnd | None = None
         self.last_started: float | None = None
         self.version: int | None = None  # the deployed one
+        self.standing = Standing()  # its working copy beside its versions, as of the last look
         self.ends = 0  # runs, and starts that came to nothing, that are over; a stop waits for the next one
         self.restarts = 0
         self.recent: list[float] = []  # restarts that count towards giving up, epoch seconds

@@ -87,6 +87,12 @@ class Versions:
             pointer = versionfiles.read_pointer(home, id)
             return None if pointer.live is None else versionfiles.read_version(home, id, pointer.live, pointer)
 
+    def newest(self, id: str) -> Version | None:
+        """The version made last, current or not; None before the first deploy."""
+        with self._of(id) as home:
+            found = versionfiles.numbers(home)[:1]
+            return versionfiles.read_version(home, id, found[0], versionfiles.read_pointer(home, id)) if found else None
+
     def to_run(self, id: str, mode: str) -> Version:
         """The version a start in this mode runs, compared byte by byte with its manifest.
 
