@@ -86,6 +86,8 @@ def measure() -> list[Row]:
             "usage, two days": lambda: history.usage(id, since=now - 2 * 86_400 + 60),
             "usage, 30 days": lambda: history.usage(id, since=now - 30 * 86_400),
             "usage, 30 days, as fine as it goes": lambda: history.usage(id, since=now - 30 * 86_400, step=60),
+            "usage, a week, by the minute": lambda: history.usage(id, since=now - 6.9 * 86_400, step=60),
+            "usage, a year": lambda: history.usage(id, since=now - 365 * 86_400),
         }
         rows = [Row(f"{name}, p99", "ms", _p99(question), must="50") for name, question in questions.items()]
         rows.append(Row("open", "ms", opened))

@@ -145,11 +145,10 @@ def usage_series(
     end = now if until is None else min(until, now)
     level, step = usage.choose(max(end - since, 0), now - since, step)
     first, last = int(since) - int(since) % step, int(end) - int(end) % step
-    found = {} if file is None else historydb.read_usage(file, id, level, step, first, last)
+    rows = [] if file is None else historydb.read_usage(file, id, level, step, first, last)
     for samples in view.samples:
-        for t, bucket in usage.roll(usage.seconds(samples), step).items():
-            if first <= t <= last:
-                found[t] = usage.merge(found[t], bucket) if t in found else bucket
-    if until is None and last not in found and last - step >= first:
+        news = usage.roll(usage.seconds(samples), step)
+        rows = usage.with_news(rows, {t: bucket for t, bucket in news.items() if first <= t <= last})
+    if until is None and last - step >= first and (not rows or rows[-1][0] != last):
         last -= step  # the span that has just begun is not a gap
-    return usage.series(found, step, first, last)
+    return usage.series(rows, step, first, last)

@@ -92,7 +92,7 @@ def test_a_step_is_a_multiple_of_a_level_that_is_kept_so_far_back_and_gives_few_
     assert level in usage.LEVELS
     assert step % level == 0
     assert age <= usage.KEEP_S[level]
-    assert age * share / step <= usage.MOST_POINTS
+    assert age * share / step <= (usage.MOST_POINTS if step == level else usage.MOST_SUMMED)
     assert wanted is None or step >= wanted
 
 
