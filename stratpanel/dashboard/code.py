@@ -65,6 +65,24 @@ class DiffView(Drawn):
     _stylesheets = styles("diff")
 
 
+class CopyBanner(Drawn):
+    """Says that the working copy is not what runs or is deployed, and what comes next; hidden when there is nothing."""
+
+    strategy = param.String()
+    unsaved = param.Boolean(default=False)
+
+    _esm = script("rules", "banner")
+    _stylesheets = styles("banner")
+
+    def __init__(self, asked: Any, **params: Any) -> None:
+        super().__init__(**params)
+        self._asked = asked
+
+    def _handle_msg(self, data: Any) -> None:
+        if isinstance(data, dict):
+            self._asked(data)
+
+
 class VersionList(Drawn):
     """Deployed versions with their actions."""
 
@@ -118,6 +136,9 @@ class SourceEditor(pn.viewable.Viewer):
         self._list = VersionList(
             self._asked, bus=screen.bus, strategy=id_, width=320, sizing_mode="stretch_height", margin=0
         )
+        self._banner = CopyBanner(
+            self._asked, bus=screen.bus, strategy=id_, sizing_mode="stretch_width", margin=0, stylesheets=[AUTO]
+        )
         self._save = self._button("Save", lambda: self._store(), primary=True)
         self._deploy = self._button("Deploy", lambda: self._release("deploy", {}))
         self._revert = self._button("Undo changes", self._reload)
@@ -138,6 +159,7 @@ class SourceEditor(pn.viewable.Viewer):
         )
         left = pn.Column(self.box, self._diff, sizing_mode="stretch_both", margin=0, stylesheets=[FILL])
         self._layout = pn.Column(
+            self._banner,
             bar,
             pn.Row(left, self._list, sizing_mode="stretch_both", margin=0),
             sizing_mode="stretch_both",
@@ -145,7 +167,7 @@ class SourceEditor(pn.viewable.Viewer):
             stylesheets=[FILL],
         )
         screen.delivery.spawn(self._reload())
-        screen.delivery.spawn(self._versions())
+        screen.delivery.spawn(self._again())
 
     def __panel__(self) -> pn.Column:
         return self._layout
@@ -168,6 +190,7 @@ class SourceEditor(pn.viewable.Viewer):
         self.box.problem = problem
         self._save.disabled = not may or not changed
         self._revert.disabled = not changed
+        self._banner.unsaved = changed
         self._deploy.disabled = not self._screen.actions.person.may("deploy") or changed or bool(problem)
         self._compare.disabled = False
         if problem:
@@ -219,32 +242,42 @@ class SourceEditor(pn.viewable.Viewer):
         except StratpanelError as error:
             self._say(error.message)
             return
-        warnings = "; ".join(str(text) for text in answer.get("warnings") or ())
-        version = (answer.get("strategy") or {}).get("version")
-        done = {"deploy": "deployed", "rollback": "rolled back", "promote": "promoted"}[verb]
-        same = (
-            "the working copy equals what is deployed" if verb == "deploy" and answer.get("changed") is False else done
-        )
-        self._say(f"{same}{f' (v{version})' if version else ''}{': ' + warnings if warnings else ''}")
-        await self._versions()
+        versions = await self._versions()
+        current = next((version["n"] for version in versions if version.get("current")), None)
+        said = {"deploy": "deployed as v{}", "rollback": "rolled back to v{}", "promote": "promoted v{} to live"}[verb]
+        if verb == "deploy" and answer.get("changed") is False:
+            said = "the working copy equals what is deployed, v{}"
+        runs = (answer.get("strategy") or {}).get("version") if (answer.get("strategy") or {}).get("pid") else None
+        said = said.format(body.get("version", current))
+        if runs is not None and runs != current:
+            said += f"; v{runs} runs on until it is stopped and started again"
+        self._say("; ".join([said, *(str(text) for text in answer.get("warnings") or ())]))
 
-    async def _versions(self) -> None:
+    async def _versions(self) -> list[dict[str, Any]]:
         try:
             found = (await self._screen.actions.get(f"{strategy_path(self._id)}/versions")).get("versions") or []
         except StratpanelError as error:
             self._say(f"the versions could not be read: {error.message}")
-            return
+            return []
         shown = [
             {key: version.get(key) for key in ("n", "version", "sha", "created", "by", "note", "current", "live")}
             for version in found
         ]
         self._screen.delivery.run(lambda: setattr(self._list, "versions", shown))
+        return shown
+
+    async def _again(self) -> None:
+        await self._versions()
 
     def _asked(self, message: Mapping[str, Any]) -> None:
-        what, n = message.get("do"), message.get("n")
-        if not isinstance(n, int):
+        what, n = message.get("do"), message.get("n", message.get("from"))
+        if what == "again":
+            self._screen.delivery.spawn(self._again())
+        elif what == "deploy":
+            self._screen.delivery.spawn(self._release("deploy", {}))
+        elif not isinstance(n, int):
             return
-        if what == "diff":
+        elif what == "diff":
             self._screen.delivery.spawn(self._show_diff(n))
         elif what == "rollback":
             self._screen.delivery.spawn(self._release("rollback", {"n": n}))
@@ -279,4 +312,5 @@ class SourceEditor(pn.viewable.Viewer):
 
 
 FILL = ":host { min-height: 0; }"
+AUTO = ":host { flex: none !important; }"
 BAR = ":host { padding: 8px 14px; border-bottom: 1px solid rgba(128, 140, 155, .3); align-items: center; }"

@@ -116,7 +116,7 @@ class Board {
   // Recompute what is listed and in which order.
   list() {
     const words = this.needle.split(/\s+/).filter(Boolean)
-    const text = (r) => [r.id, r.name, r.state, r.quiet ? "quiet" : "", r.mode, r.why, r.calendar, r.user_id, ...(r.tags || [])].join(" ").toLowerCase()
+    const text = (r) => [r.id, r.name, r.state, r.quiet ? "quiet" : "", r.working_copy_differs ? "edited" : "", r.mode, r.why, r.calendar, r.user_id, ...(r.tags || [])].join(" ").toLowerCase()
     const rows = [...this.store.rows.values()].filter((r) => !words.length || words.every((w) => text(r).includes(w)))
     const column = COLUMNS.find((c) => c.key === this.sortKey), tie = byText((r) => r.id), sign = this.descending ? -1 : 1
     rows.sort((a, b) => sign * column.sort(a, b) || tie(a, b))

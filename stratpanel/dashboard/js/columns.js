@@ -69,12 +69,12 @@ const byTime = (pick) => (a, b) => (pick(a) ?? Infinity) - (pick(b) ?? Infinity)
 const COLUMNS = [
   {key: "state", title: "State", width: "104px", from: 0, sort: byNumber((r) => stateOf(r).rank + (r.quiet ? -2.5 : 0)), paint: (cell, row, board) => paintChip(cell, chipOf(row, board.store.pending.get(row.id)))},
   {key: "name", title: "Strategy", width: "minmax(120px, 1.3fr)", from: 0, sort: byText((r) => r.name || r.id), paint(cell, row) {
-    const live = row.mode === "live", sub = row.name && row.name !== row.id ? row.name : ""
-    const key = row.id + live + sub
+    const live = row.mode === "live", sub = row.name && row.name !== row.id ? row.name : "", edited = standingOf(row)
+    const key = row.id + live + sub + (edited?.short || "")
     if (cell.key === key) { return }
     cell.key = key
-    cell.title = sub ? `${row.id}: ${sub}` : row.id
-    cell.replaceChildren(h("span", {}, row.id), sub ? h("span", {class: "sub"}, sub) : "", live ? h("span", {class: "chip live"}, "LIVE") : "")
+    cell.title = (sub ? `${row.id}: ${sub}` : row.id) + (edited ? `. ${edited.short}` : "")
+    cell.replaceChildren(h("span", {}, row.id), sub ? h("span", {class: "sub"}, sub) : "", live ? h("span", {class: "chip live"}, "LIVE") : "", edited ? h("span", {class: "edited"}, edited.deploy ? "edited" : "newer version") : "")
   }},
   {key: "why", title: "Why", width: "minmax(120px, 2fr)", from: 560, paint(cell, row) {
     setText(cell, row.why || "")

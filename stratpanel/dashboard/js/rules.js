@@ -31,3 +31,27 @@ async function mayAct(root, store, verb, ids) {
   }
   return true
 }
+
+// How a working copy stands to what is deployed and what runs, and what comes next; null where there is nothing to say.
+function standingOf(row) {
+  if (!row) { return null }
+  const live = row.mode === "live", runs = ALIVE.has(row.state) && row.version != null ? row.version : null
+  const deployed = row.deployed_version ?? null, promoted = row.promoted_version ?? null, equals = row.working_copy_version ?? null
+  const next = live ? promoted : deployed
+  const again = runs == null ? "" : ` What runs keeps version ${runs}, through restarts too, until it is stopped and started again.`
+  if (row.working_copy_differs && equals !== deployed) {
+    const from = runs ?? next
+    const is = runs != null ? "which runs" : live ? "which a live start runs" : "which the schedule runs"
+    const then = live ? "Deploy makes a version of it, Promote lets live starts run that one." : "Deploy makes it the version that the next start runs."
+    return {short: `The working copy differs from version ${from}, ${is}.`, next: then + again, from, deploy: true}
+  }
+  if (runs != null && next != null && runs !== next) {
+    return {short: `Version ${next} is ${live ? "promoted" : "deployed"}, version ${runs} runs.`, next: `To run version ${next}, stop it and start it again: a restart keeps version ${runs}.`, from: runs, deploy: false}
+  }
+  if (live && deployed != null && deployed !== promoted) {
+    const now = promoted == null ? "no version is promoted, so a live start is refused" : `live starts run version ${promoted}`
+    return {short: `Version ${deployed} is deployed but not promoted.`, next: `Until it is, ${now}.${again}`, from: promoted ?? deployed, deploy: false}
+  }
+  if (row.working_copy_differs) { return {short: `The working copy equals version ${equals}, not version ${runs ?? next}, which ${runs != null ? "runs" : "starts run"}.`, next: again.trim(), from: runs ?? next, deploy: false} }
+  return null
+}

@@ -26,7 +26,7 @@ class StrategyHead {
     el.append(this.root)
     const draw = () => this.draw()
     this.offs = [this.store.on("all", draw), this.store.on("tick", draw), this.store.on("rows", (ids) => { if (ids === null || ids.has(this.id)) { this.draw() } }), followScheme(el.getRootNode().host || el, this.root)]
-    model.on("tab", () => this.mark())
+    model.on("tab", () => { this.mark(); this.draw() })
     this.keys = (event) => this.key(event)
     document.addEventListener("keydown", this.keys)
     this.mark()
@@ -77,7 +77,7 @@ class StrategyHead {
     buttons.reset.hidden = !["fatal", "lost"].includes(row.state)
     buttons.kill.disabled = buttons.reset.disabled = !may
     const hold = row.hold_detail
-    const differs = row.working_copy_differs && `The working copy differs from version ${row.version ?? "none"}, which is what ${row.mode === "live" ? "a live start and the schedule run" : "the schedule runs"}.`
+    const differs = this.model.tab !== "source" && standingOf(row)?.short
     const held = row.hold && row.hold !== "none" && row.hold !== "started" ? `On hold (${row.hold}${hold?.by ? " by " + hold.by : ""}${hold?.why ? ": " + hold.why : ""}): the schedule does not start it.` : ""
     setText(this.noticeText, [held, differs].filter(Boolean).join(" "))
     this.notice.hidden = !(held || differs)

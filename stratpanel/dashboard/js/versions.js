@@ -8,12 +8,20 @@ class Versions {
     this.note = h("p", {class: "muted note"})
     this.root = h("div", {class: "sp versions"}, h("div", {class: "title"}, "Versions"), this.note, this.list)
     el.append(this.root)
-    this.offs = [followScheme(el.getRootNode().host || el, this.root), this.store.on("all", () => this.draw())]
+    this.offs = [followScheme(el.getRootNode().host || el, this.root), this.store.on("all", () => this.draw()), this.store.on("rows", (ids) => { if (ids === null || ids.has(model.strategy)) { this.follow() } })]
     model.on("versions", () => this.draw())
     this.draw()
   }
 
   stop() { for (const off of this.offs) { off() } }
+
+  // Another person, or the command line, deployed, promoted or started it: the list is asked for again.
+  follow() {
+    const row = this.store.rows.get(this.model.strategy) || {}, key = [row.deployed_version, row.promoted_version].join(), shown = [row.version, row.pid].join()
+    if (this.key != null && this.key !== key) { this.model.send_msg({do: "again"}) } else if (this.shown !== shown) { this.draw() }
+    this.key = key
+    this.shown = shown
+  }
 
   draw() {
     const admin = this.store.user.role === "admin", row = this.store.rows.get(this.model.strategy) || {}
@@ -29,7 +37,7 @@ class Versions {
   }
 
   async rollback(n) {
-    if (await confirmBox(this.root, {title: `Roll ${this.model.strategy} back to v${n}?`, lines: ["The next start runs v" + n + ". What runs now goes on with its own version until it is restarted."], yes: "Roll back", focusYes: true})) { this.model.send_msg({do: "rollback", n}) }
+    if (await confirmBox(this.root, {title: `Roll ${this.model.strategy} back to v${n}?`, lines: ["The next start runs v" + n + ". What runs now keeps its own version, through restarts too, until it is stopped and started again."], yes: "Roll back", focusYes: true})) { this.model.send_msg({do: "rollback", n}) }
   }
 
   async promote(n, row) {
