@@ -70,6 +70,12 @@ class Actions:
         )
         return dict(answer or {})
 
+    async def override(self, calendar: str, day: str, word: Mapping[str, Any] | None) -> None:
+        """A person's own word about one day of a market (None takes it back); counts for all strategies at once."""
+        path = f"/api/calendars/{quote(calendar, safe='')}/overrides/{quote(day, safe='')}"
+        body = None if word is None else dict(word)
+        await self.ask("DELETE" if word is None else "PUT", path, body=body, action="change a calendar")
+
 
 def strategy_path(id_: str) -> str:
     """The API path of a strategy; the id is a path segment whatever it contains."""

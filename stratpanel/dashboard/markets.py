@@ -1,5 +1,5 @@
 """The sessions of the calendars in use, for the header's clocks: read every ten minutes and when another calendar
-appears.
+appears, or one changed.
 
 One task per process. What a calendar says comes from the supervisor; here nothing is computed.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from contextlib import suppress
 from datetime import date, datetime, timedelta
 from typing import Any
 
@@ -29,11 +30,17 @@ class Markets:
         self._calls = calls
         self._feed = feed
         self._read: tuple[str, ...] | None = None
+        self._woken = asyncio.Event()
         self._task = loop.create_task(self._keep())
 
     def close(self) -> None:
         """End the task."""
         self._task.cancel()
+
+    def look(self) -> None:
+        """A calendar changed: read them again now."""
+        self._read = None
+        self._woken.set()
 
     def _used(self) -> tuple[str, ...]:
         counts = Counter(str(row["calendar"]) for row in self._feed.source.rows.values() if row.get("calendar"))
@@ -52,7 +59,9 @@ class Markets:
                 else:
                     self._read, due = used, loop.time() + EVERY_S
                     self._feed.take_markets(markets)
-            await asyncio.sleep(LOOK_S)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._woken.wait(), LOOK_S)
+            self._woken.clear()
 
     def _ask(self, names: tuple[str, ...]) -> list[dict[str, Any]]:
         known = (

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -44,7 +44,14 @@ def shown(event: Mapping[str, Any]) -> dict[str, Any]:
 class News:
     """Reads events for as long as the office is open."""
 
-    def __init__(self, calls: Calls, feed: Feed, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self,
+        calls: Calls,
+        feed: Feed,
+        loop: asyncio.AbstractEventLoop,
+        calendar_changed: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._calendar_changed = calendar_changed
         self._calls = calls
         self._feed = feed
         self._loop = loop
@@ -90,5 +97,7 @@ class News:
     def _happened(self, event: Mapping[str, Any]) -> None:
         item = shown(event)
         self._feed.events.append(item)
+        if event.get("type") == "calendar":
+            self._calendar_changed()
         tone = TOASTS.get(str(event.get("type")))
         self._feed.broadcast({"k": "ev", "events": [{**item, "toast": tone} if tone else item]})

@@ -16,6 +16,7 @@ import param
 
 from stratpanel.dashboard.actions import strategy_path
 from stratpanel.dashboard.assets import script, styles
+from stratpanel.dashboard.calendars import MarketDays
 from stratpanel.dashboard.forms import Field, Fields, check, section, words_of
 from stratpanel.dashboard.screen import Screen
 from stratpanel.dashboard.wire import Drawn
@@ -24,18 +25,15 @@ from stratpanel.model.errors import PreconditionFailed, StratpanelError
 from stratpanel.model.values import Schedule, ScheduleException, ScheduleWindow
 
 PAUSE_S = 0.15  # typing rests this long before the supervisor is asked
-CALENDAR_DAYS = 100
 WINDOW_NOTE = "HH:MM, or a distance to the session: open+5m, close-10m. A stop not after its start means the next day."
 NEW_WINDOW = {"start": "09:20", "stop": "15:15", "days": ["mon", "tue", "wed", "thu", "fri"], "on_special": False}
 
 
 class Preview(Drawn):
-    """The next boundaries, and the calendar's days that differ."""
+    """The next boundaries."""
 
     plan = param.Dict(default={})
     zone = param.String()
-    market = param.String()
-    sessions = param.List(default=[])
 
     _esm = script("preview")
     _stylesheets = styles("preview")
@@ -122,7 +120,6 @@ class ScheduleEditor(pn.viewable.Viewer):
         self._asked = 0
         self._market = ""
         self._zones: dict[str, str] = {}
-        self._known_to: dict[str, str] = {}
         self._basic = Fields(Schedule, ("enabled",))
         self._names = Fields(Schedule, ("calendar", "timezone"), options=())
         self._windows = Rows(
@@ -151,7 +148,8 @@ class ScheduleEditor(pn.viewable.Viewer):
         self._clear.disabled = not self._may
         self._hold.disabled = self._resume.disabled = not person.may("pause")
         self._said = words_of("" if self._may else "Changing the schedule needs the role admin.")
-        self._preview = Preview(bus=screen.bus, width=460, sizing_mode="stretch_height", margin=0)
+        self._preview = Preview(bus=screen.bus, sizing_mode="stretch_width", margin=0)
+        self._days = MarketDays(screen, self._changed, sizing_mode="stretch_width", margin=0)
         bar = pn.Row(
             self._save,
             self._undo,
@@ -185,9 +183,18 @@ class ScheduleEditor(pn.viewable.Viewer):
             visible=False,  # until there is something to change
         )
         left = pn.Column(self._form, scroll=True, sizing_mode="stretch_both", margin=0)
+        side = pn.Column(
+            self._preview,
+            self._days,
+            scroll=True,
+            width=480,
+            sizing_mode="stretch_height",
+            margin=0,
+            stylesheets=[SIDE],
+        )
         self._layout = pn.Column(
             bar,
-            pn.Row(left, self._preview, sizing_mode="stretch_both", margin=0, stylesheets=[SPLIT]),
+            pn.Row(left, side, sizing_mode="stretch_both", margin=0, stylesheets=[SPLIT]),
             sizing_mode="stretch_both",
             margin=0,
             stylesheets=[FILL],
@@ -226,7 +233,7 @@ class ScheduleEditor(pn.viewable.Viewer):
         except StratpanelError:
             return  # the field takes any name; the preview says when there is no such calendar
         names = [item["name"] for item in found]
-        self._known_to = {str(item["name"]): str(item["valid_through"]) for item in found if item.get("valid_through")}
+        self._days.know(found)
         self._zones = {str(item["name"]): str(item["timezone"]) for item in found if item.get("timezone")}
         zones = sorted({str(item["timezone"]) for item in found if item.get("timezone")} | {"Asia/Kolkata", "UTC"})
 
@@ -313,21 +320,7 @@ class ScheduleEditor(pn.viewable.Viewer):
         market = str(schedule.get("calendar") or "")
         if market != self._market:
             self._market = market
-            await self._sessions(market)
-
-    async def _sessions(self, market: str) -> None:
-        sessions: list[Any] = []
-        if market:
-            first = date.today().replace(day=1)  # noqa: DTZ011
-            last = min(str(first + timedelta(days=CALENDAR_DAYS)), self._known_to.get(market, "9999"))
-            query = {"from": str(first), "to": last}
-            try:
-                answer = await self._screen.actions.ask("GET", f"/api/calendars/{market}", query=query)
-                sessions = answer if isinstance(answer, list) else answer.get("sessions") or []
-            except StratpanelError:
-                sessions = []  # the preview above says what is wrong with this calendar
-        if market == self._market:
-            self._screen.delivery.run(lambda: self._preview.param.update(market=market, sessions=sessions))
+            await self._days.show(market)
 
     async def _store(self) -> None:
         schedule, errors = self._read()
@@ -388,4 +381,5 @@ WRAP = ":host { flex-wrap: wrap; align-items: flex-start; gap: 0 4px; }"
 BAR = """
 :host { padding: 8px 14px; border-bottom: 1px solid rgba(128, 140, 155, .3); align-items: center; flex-wrap: wrap; }
 """
+SIDE = "@media (max-width: 899px) { :host { width: 100% !important; overflow: visible; } }"
 SPLIT = "@media (max-width: 899px) { :host { flex-direction: column !important; overflow: auto; } }"

@@ -31,7 +31,8 @@ class Office:
         self.feed = Feed(source)
         self.logs = LogFeed(calls)
         loop = asyncio.get_event_loop()
-        self._readers = (News(calls, self.feed, loop), Markets(calls, self.feed, loop))
+        markets = Markets(calls, self.feed, loop)
+        self._readers = (News(calls, self.feed, loop, markets.look), markets)
 
     def close(self) -> None:
         """End what was started for the pages."""

@@ -38,7 +38,12 @@ class Wire(JSComponent):
         self._feed = feed
         self._actions = actions
         self._delivery = delivery
-        self._answers: dict[str, Answer] = {"act": self._act, "workspace": self._workspace, "get": self._get}
+        self._answers: dict[str, Answer] = {
+            "act": self._act,
+            "workspace": self._workspace,
+            "get": self._get,
+            "override": self._override,
+        }
         self._ready = False
 
     def answer(self, name: str, coroutine: Answer) -> None:
@@ -95,6 +100,12 @@ class Wire(JSComponent):
 
     async def _workspace(self, message: Mapping[str, Any]) -> Any:
         return await self._actions.workspace(str(message.get("verb")), message.get("args") or {})
+
+    async def _override(self, message: Mapping[str, Any]) -> None:
+        word = message.get("override")
+        if word is not None and not isinstance(word, dict):
+            raise InvalidValue("a word about a day has a kind and a reason")
+        await self._actions.override(str(message.get("calendar")), str(message.get("date")), word)
 
     async def _get(self, message: Mapping[str, Any]) -> Any:
         path = str(message.get("path"))

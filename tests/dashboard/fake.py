@@ -19,7 +19,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from stratpanel.dashboard.source import StreamItem
-from stratpanel.model.errors import Conflict, NotFound
+from stratpanel.model.errors import Conflict, InvalidValue, NotFound
 from stratpanel.model.merge import merge_patch
 from stratpanel.model.strategy import Strategy
 
@@ -81,6 +81,7 @@ class FakeWorkspace:
         self._streams: dict[str, list[queue.Queue[StreamItem | None]]] = {}
         self._cursor = itertools.count(1)
         states = ["running"] * 6 + ["stopped", "stopped", "exited", "backoff", "fatal"]
+        self.overrides: list[dict[str, Any]] = []
         for n in range(count):
             name = NAMES[n % len(NAMES)] + ("" if n < len(NAMES) else f"-{n // len(NAMES)}")
             self.add(name, states[n % len(states)] if count > 1 else "running", n)
@@ -228,7 +229,20 @@ class FakeWorkspace:
             today = int(time.time()) // 86400 * 86400
             return [
                 {
+        if path == "/api/calendar-overrides":
+            return {"overrides": self.overrides}
+        if path.startswith("/api/calendars/") and method != "GET":
+            self.overrides = [row for row in self.overrides if row["date"] != parts[5]]
+            if method == "PUT":
+                if not body["why"].strip():
+                    raise InvalidValue("why is missing", fields={"why": "is missing; write a reason"})
+                sessions = [f"{one['open']}-{one['close']}" for one in body.get("windows", ())]
+                row = {"kind": body["kind"], "calendars": [parts[3]], "date": parts[5], "sessions": sessions}
+                self.overrides.append({**row, "reason": body["why"], "line": 7})
+            self._later(self.happen, "calendar", None, f"{parts[3]} {parts[5]} changed")
+            return {}
                     "date": stamp(day)[:10],
+            closed = {row["date"] for row in self.overrides if row["kind"] == "closed"}
                     "open": stamp(day + 13500),
                     "close": stamp(day + 36000),
                     "kind": "regular",
@@ -239,6 +253,7 @@ class FakeWorkspace:
         if path == "/api/events":
             return {"events": self.events}
         if path == "/api/week":
+                if stamp(day)[:10] not in closed
             return {
                 "rows": [
                     {"id": id_, "start": row["next_start"], "stop": stamp(time.time() + 50_000), "why": "09:20"}

@@ -246,6 +246,14 @@ def test_a_lost_message_is_noticed_and_healed(serve: Serve, visit: Visit) -> Non
     expect(row(page, "ema").locator(".cell.state")).to_have_text("running")
 
 
+@pytest.mark.parametrize("state", ["-1", "null"])
+def test_a_snapshot_that_never_came_is_asked_for_again(serve: Serve, visit: Visit, state: str) -> None:
+    page = visit(serve(3))
+    page.evaluate(f"() => {{ const s = [...stratpanelStores.values()][0]; s.seq = {state}; s.rows.clear() }}")
+    expect(page.locator(".board .row")).to_have_count(3)
+    page.wait_for_function("() => [...stratpanelStores.values()][0].rows.size === 3")
+
+
 def test_a_phone_gets_list_stop_and_panic(serve: Serve, visit: Visit) -> None:
     server = serve(11)
     page = visit(server, width=390, height=844)

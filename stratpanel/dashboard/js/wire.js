@@ -1,6 +1,8 @@
 // The one component that talks to the server: hands its messages to the store and the store's questions to the server.
 // It draws nothing.
 
+const PATIENCE_MS = 3000
+
 export function render({model, el}) {
   const store = storeOf(model.bus)
   model.on("msg:custom", (text) => store.receive(text))
@@ -17,6 +19,9 @@ export function render({model, el}) {
     })
     addEventListener("popstate", () => store.ask("open", {search: location.search}).catch(() => {}))
   }
+  // A snapshot that was asked for and lost on the way would leave the page waiting for ever: it is asked for again.
+  const patience = setInterval(() => { if (store.seq === null || store.seq === -1) { store.send({do: "resync"}) } }, PATIENCE_MS)
+  model.on("lifecycle:remove", () => clearInterval(patience))
   const root = h("div", {class: "wire", hidden: true})
   return root
 }
