@@ -57,7 +57,9 @@ def logs(options: argparse.Namespace) -> int:
     if not options.follow:
         return DONE
     cursor = page.get("after")
-    for event, _id, data in api.stream(path_of(options.id, "logs", "stream"), None, cursor):
+    from stratpanel.client.following import follow
+
+    for event, _id, data in follow(api, path_of(options.id, "logs", "stream"), cursor):
         if event == "line" and (not options.search or options.search.lower() in data["log"].lower()):
             _print_line(data["time"], data["log"], options.times)
     return DONE
@@ -113,10 +115,12 @@ def events(options: argparse.Namespace) -> int:
     for event in found:
         _print_event(event, options.json)
     if options.follow:
+        from stratpanel.client.following import follow
+
         last = str(found[-1]["seq"]) if found else None
-        for kind, _id, data in api.stream("/api/events/stream", None, last):
+        for kind, _id, data in follow(api, "/api/events/stream", last):
             if kind == "reset":
-                print("stratpanel: some events are gone from memory; see `stratpanel events`", file=sys.stderr)
+                print("stratpanel: some events are gone; `stratpanel events` has what is kept", file=sys.stderr)
             elif data.get("type"):
                 _print_event(data, options.json)
     return DONE

@@ -191,12 +191,14 @@ class Api:
         """
         limit = timeout if timeout is not None else TIMEOUT_S if method == "GET" else ACTION_TIMEOUT_S
         try:
-            answer = self._once(method, path, query, body, headers, limit)
+            used = self.connection()
+            answer = self._once(used, method, path, query, body, headers, limit)
         except NoSupervisor:
             self._wait_for_return()
-            answer = self._once(method, path, query, body, headers, limit)
-        if answer.status == 401 and self._reread():
-            answer = self._once(method, path, query, body, headers, limit)
+            used = self.connection()
+            answer = self._once(used, method, path, query, body, headers, limit)
+        if answer.status == 401 and (newer := self._newer_than(used)):
+            answer = self._once(newer, method, path, query, body, headers, limit)
         if answer.status >= 400:
             raise error_of(answer)
         return answer
@@ -219,7 +221,8 @@ class Api:
             extra["Last-Event-ID"] = last_event_id
         for attempt in (1, 2):
             try:
-                connection, response = self._request("GET", path, query, None, extra, timeout)
+                used = self.connection()
+                connection, response = self._request(used, "GET", path, query, None, extra, timeout)
             except NoSupervisor:
                 self._connection = None
                 if attempt == 2 or not revive:
@@ -232,12 +235,13 @@ class Api:
                 return EventStream(connection, response)
             answer = _answer(response)
             connection.close()
-            if not (answer.status == 401 and attempt == 1 and self._reread()):
+            if not (answer.status == 401 and attempt == 1 and self._newer_than(used)):
                 raise error_of(answer)
         raise NoSupervisor(self._nobody())
 
     def _once(
         self,
+        record: Mapping[str, Any],
         method: str,
         path: str,
         query: Mapping[str, Any] | None,
@@ -246,7 +250,7 @@ class Api:
         timeout: float,
     ) -> Answer:
         try:
-            connection, response = self._request(method, path, query, body, headers, timeout)
+            connection, response = self._request(record, method, path, query, body, headers, timeout)
         except (OSError, http.client.HTTPException) as error:
             raise self._cut_off(method, path, error) from None
         try:
@@ -266,6 +270,7 @@ class Api:
 
     def _request(
         self,
+        record: Mapping[str, Any],
         method: str,
         path: str,
         query: Mapping[str, Any] | None,
@@ -273,7 +278,6 @@ class Api:
         headers: Mapping[str, str] | None,
         timeout: float,
     ) -> tuple[http.client.HTTPConnection, http.client.HTTPResponse]:
-        record = self.connection()
         address = urlsplit(record["url"])
         connection = http.client.HTTPConnection(address.hostname or "127.0.0.1", address.port, timeout=timeout)
         try:
@@ -308,10 +312,12 @@ class Api:
             self._connection = record
         return self._connection
 
-    def _reread(self) -> bool:
-        """Read the connection file again; True when it says something new."""
-        before, self._connection = self._connection, None
-        return self.connection() != before
+    def _newer_than(self, used: Mapping[str, Any]) -> dict[str, Any] | None:
+        """What the connection file says by now, None when that is what was used: another thread may have read it
+        again already, so it is the call's own record that counts."""
+        self._connection = None
+        record = self.connection()
+        return record if record != used else None
 
     def _nobody(self) -> str:
         return f"no supervisor answers for {self.workspace}; start it with `stratpanel up`"
@@ -320,7 +326,7 @@ class Api:
         """True when a supervisor answers; starts nothing. Raises Conflict on a version clash."""
         self._connection = None
         try:
-            return bool(self._once("GET", "/api/health", None, None, None, 5.0).status == 200)
+            return bool(self._once(self.connection(), "GET", "/api/health", None, None, None, 5.0).status == 200)
         except (NoSupervisor, Interrupted):
             return False
 

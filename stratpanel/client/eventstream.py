@@ -33,6 +33,8 @@ class EventStream:
         self._socket = connection.sock
         self.heard = time.monotonic()
         """When the last byte came (monotonic seconds), comments included."""
+        self.last_id = ""
+        """Where to resume; known before the first event."""
 
     def __iter__(self) -> Iterator[ServerEvent]:
         """Yield events until the stream ends; an end by the other side just ends the iteration."""
@@ -45,7 +47,8 @@ class EventStream:
                 self.heard = time.monotonic()
                 *frames, pending = (pending + data).split(b"\n\n") if b"\n\n" in data or pending else [data]
                 for part in frames:
-                    event = _parsed(part)
+                    id, event = _parsed(part)
+                    self.last_id = id or self.last_id
                     if event is not None:
                         yield event
                 if len(pending) > LONGEST_FRAME:
@@ -65,8 +68,8 @@ class EventStream:
         self._connection.close()
 
 
-def _parsed(frame: bytes) -> ServerEvent | None:
-    """One frame as event; None for comments and for fields we do not use."""
+def _parsed(frame: bytes) -> tuple[str, ServerEvent | None]:
+    """The id and the event of one frame; no event for comments and for fields we do not use."""
     event, id, data = "message", "", []
     for line in frame.split(b"\n"):
         name, _, value = line.partition(b":")
@@ -77,6 +80,4 @@ def _parsed(frame: bytes) -> ServerEvent | None:
             event = value.decode()
         elif name == b"id":
             id = value.decode()
-    if not data:
-        return None
-    return ServerEvent(event, id, json.loads(b"\n".join(data)))
+    return id, ServerEvent(event, id, json.loads(b"\n".join(data))) if data else None

@@ -26,7 +26,8 @@ from stratpanel.process.records import write_json
 from stratpanel.supervisor.core import Core
 from stratpanel.supervisor.history import History
 from stratpanel.supervisor.hooks import Hooks
-from stratpanel.supervisor.secrets import Secrets
+from stratpanel.supervisor.ownlog import start_log
+from stratpanel.supervisor.secrets import FILE_NAME, Secrets
 from stratpanel.supervisor.settings import Settings, load_settings
 from stratpanel.supervisor.workspace import check_workspace, database_path
 
@@ -42,8 +43,9 @@ def main(argv: list[str]) -> int:
     if not 2 <= len(argv) <= 3:
         print("usage: python -m stratpanel.supervisor WORKSPACE [RUNTIME_DIR]", file=sys.stderr)
         return 2
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s", stream=sys.stderr)
     workspace = Path(argv[1])
+    secrets = Secrets(workspace / FILE_NAME)
+    start_log(secrets.mask)
     runtime = Runtime(workspace, Path(argv[2])) if len(argv) == 3 else Runtime.of(workspace)
     refused = runtime.root / "refused.json"
     try:
@@ -53,13 +55,14 @@ def main(argv: list[str]) -> int:
             return 0  # another supervisor was faster; that is no error
         raise_open_files()
         check_workspace(runtime.workspace, runtime.root)
+        secrets.learn(keyring=False)
         settings = load_settings(runtime.workspace)
         with lock_held(lock):
-            return asyncio.run(serve(runtime, settings, refused))
+            return asyncio.run(serve(runtime, settings, secrets, refused))
     except Refused as error:
-        return refuse(refused, error.code, error.message)
+        return refuse(refused, error.code, secrets.mask(error.message))
     except (StratpanelError, ProcessError) as error:
-        return refuse(refused, error.code, error.message)
+        return refuse(refused, error.code, secrets.mask(error.message))
 
 
 class Refused(Exception):
@@ -102,13 +105,12 @@ def raise_open_files() -> None:
             resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
-async def serve(runtime: Runtime, settings: Settings, refused: Path) -> int:
+async def serve(runtime: Runtime, settings: Settings, secrets: Secrets, refused: Path) -> int:
     """Bring the core and its API up, wait for the word to leave, and go."""
     from stratpanel.supervisor.api.server import serve_api
     from stratpanel.supervisor.front import Front
 
     loop = asyncio.get_running_loop()
-    secrets = Secrets(runtime.workspace / "secrets.toml")
     told: list[Core] = []
 
     def disk(problem: str | None) -> None:
@@ -154,6 +156,8 @@ async def serve(runtime: Runtime, settings: Settings, refused: Path) -> int:
     for sign in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(sign, core.left.set)
     await core.open()
+    if any(unit.is_live for unit in core.units.values()):  # they may have what only the key store knows
+        core.do(asyncio.to_thread(secrets.learn, keyring=True))
     api = await serve_api(Front(core), runtime.connection)
     core.url = api.url
     core.supervisor_changed()

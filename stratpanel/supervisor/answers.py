@@ -6,7 +6,7 @@ One half of `Front`. Methods that touch the disk are async and use a worker thre
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
@@ -24,11 +24,14 @@ from stratpanel.supervisor.core import ChangeCallback, Core, TickCallback
 from stratpanel.supervisor.events import EventLog
 from stratpanel.supervisor.fleet import plan_of, refuse_bad_schedule
 from stratpanel.supervisor.logs import LogReader, Run
+from stratpanel.supervisor.secrets import mask_texts
 from stratpanel.supervisor.unit import Unit
 
 Json = dict[str, Any]
 
 RUNS_OF_A_LOG: Final = 500  # a rotated log rarely holds more
+# of a configuration and of a run; other texts are ids, paths and words of ours, which a short secret would garble
+MAY_HOLD_SECRETS: Final = ("env", "params", "args", "before_start", "notes", "tags", "reason", "error", "stop")
 
 
 class Answers:
@@ -60,8 +63,12 @@ class Answers:
         return self._core.supervisor_status()
 
     def config(self, id: str) -> Json:
-        """One strategy's configuration."""
-        return self._core.unit(id).config
+        """One strategy's configuration, secrets masked where a person may have written them."""
+        return self._masked(self._core.unit(id).config, MAY_HOLD_SECRETS)
+
+    def _masked(self, record: Json, names: Collection[str]) -> Json:
+        mask = self._core.secrets.mask
+        return {**record, **{name: mask_texts(record[name], mask) for name in names if record.get(name)}}
 
     def etag(self, id: str) -> str:
         """The ETag of that configuration."""
@@ -82,7 +89,7 @@ class Answers:
         own, over = (
             NO_HOLD if hold.at is not None and hold.at > moment else hold for hold in (unit.hold, core.holds.current)
         )  # at an earlier moment, what nobody had said yet does not count
-        return explain(unit.plan, core.reconciler.calendar(unit), own, moment, over)
+        return self._masked(explain(unit.plan, core.reconciler.calendar(unit), own, moment, over), ("why",))
 
     def explain_schedule(self, schedule: Json, mode: str, at: datetime | None, count: int) -> Json:
         """The same for a schedule that is not saved; raises InvalidValue with the bad fields."""
@@ -106,7 +113,8 @@ class Answers:
             Planned(unit.id, unit.plan, core.reconciler.calendar(unit), unit.hold, over)
             for _, unit in sorted(core.units.items())
         ]
-        return {"text": week_text(items, now, core.zone), "rows": week_rows(items, now)}
+        found = {"text": week_text(items, now, core.zone), "rows": week_rows(items, now)}
+        return mask_texts(found, core.secrets.mask)
 
     def calendar(self, name: str, from_: date | None, to: date | None) -> list[Json]:
         """A calendar's sessions between two dates (today and 30 days on, by default); instants in UTC."""
@@ -166,6 +174,12 @@ class Answers:
         """The text without secrets that are known."""
         return self._core.secrets.mask(text)
 
+    def tokens_are(self, tokens: Collection[str], *, by: str = "") -> None:
+        """Mask the API's tokens; `by` is who replaced those before them."""
+        self._core.secrets.remember(*tokens)
+        if by:
+            self._core.happened("token", None, by, "the API's tokens were replaced; the old ones are refused")
+
     def log_reader(self, id: str) -> LogReader:
         """A new reader of one strategy's log that knows its runs. Asks the database: for worker threads."""
         unit = self._core.unit(id)
@@ -207,7 +221,7 @@ class Answers:
     async def parameters(self, id: str) -> Json:
         """The script's Param class, read in a child process."""
         unit = self._core.unit(id)
-        found = await asyncio.to_thread(self._core.preparation.read_parameters, unit.config)
+        found = await asyncio.to_thread(self._core.preparation.read_parameters, unit.id, dict(unit.config))
         return found.to_json()
 
     async def usage(self, id: str, since: float | None, step: float | None) -> Json:

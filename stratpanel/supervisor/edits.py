@@ -20,6 +20,7 @@ from stratpanel.supervisor import uploads
 from stratpanel.supervisor.actions import ActionResult
 from stratpanel.supervisor.core import Core
 from stratpanel.supervisor.launch import LineClosed
+from stratpanel.supervisor.secrets import unmasked
 from stratpanel.supervisor.unit import Unit
 
 Json = dict[str, Any]
@@ -76,8 +77,9 @@ class Edits:
     async def patch(self, id: str, merge: Json, if_match: str | None, *, by: str) -> Json:
         """Change its configuration; answers status, config and the new ETag."""
         unit = self._core.unit(id)
-        warnings = await self._core.fleet.patch(unit, merge, if_match, by)
-        return {**self._core.status_of(unit), "config": unit.config, "warnings": warnings}
+        given = unmasked(merge, unit.config, self._core.secrets.mask)
+        warnings = await self._core.fleet.patch(unit, given, if_match, by)
+        return {**self._core.status_of(unit), "warnings": warnings}
 
     async def rename(self, id: str, new: str, *, by: str) -> Json:
         """Give it another id: its state, log and versions move along; its history stays under the old one."""

@@ -11,6 +11,7 @@ import logging
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime
+from itertools import takewhile
 from typing import Any, Final
 
 log = logging.getLogger("stratpanel.events")
@@ -134,7 +135,9 @@ class EventLog:
             return []
         if not self._ring or seq < self._ring[0]["seq"] - 1 or seq > self._seq:
             return None
-        return [event for event in self._ring if event["seq"] > seq]
+        newer = list(takewhile(lambda event: event["seq"] > seq, reversed(self._ring)))
+        newer.reverse()
+        return newer
 
     def subscribe(self, limit: int = QUEUE) -> Subscription:
         """A new reader of everything from now on."""

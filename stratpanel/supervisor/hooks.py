@@ -20,6 +20,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from stratpanel.model.errors import StratpanelError
+from stratpanel.supervisor.secrets import mask_texts
 from stratpanel.supervisor.settings import OnEvent
 
 log = logging.getLogger("stratpanel.hooks")
@@ -97,7 +98,7 @@ class Hooks:
         while (event := self._waiting.get()) is not None and not self._abandoned:
             on_event = self._on_event
             if on_event.command:
-                self._tell(event, list(on_event.command), event)
+                self._tell(event, list(on_event.command), self._masked(event))
             if on_event.notify:
                 self._notify(event, on_event.notify)
             dropped, self._dropped = self._dropped, 0
@@ -111,17 +112,17 @@ class Hooks:
             self._failed(event, f"cannot notify: {error.message}")
             return
         program = [sys.executable, "-m", "stratpanel.supervisor.notify"]
-        masked = json.loads(self._mask(json.dumps(event, default=str)))
-        self._tell(event, program, {"event": masked, "addresses": addresses}, shown="notify", secret_input=True)
+        self._tell(event, program, {"event": self._masked(event), "addresses": addresses}, shown="notify")
 
-    def _tell(
-        self, event: Json, command: list[str], body: Json, *, shown: str = "", secret_input: bool = False
-    ) -> None:
+    def _masked(self, event: Json) -> Json:
+        return mask_texts(json.loads(json.dumps(event, default=str)), self._mask)
+
+    def _tell(self, event: Json, command: list[str], body: Json, *, shown: str = "") -> None:
         """Run one command with `body` on its standard input; report anything but exit 0 within the limit."""
         shown = shown or " ".join(command)
-        text = json.dumps(body, default=str)
+        text = json.dumps(body)
         try:
-            answer, output = self._run_shim(command, text if secret_input else self._mask(text), str(event.get("type")))
+            answer, output = self._run_shim(command, text, str(event.get("type")))
         except (OSError, ValueError) as error:  # ValueError: the shim died without an answer
             self._failed(event, f"the on_event command could not be run: {error}")
             return

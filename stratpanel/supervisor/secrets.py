@@ -6,7 +6,9 @@ the command that mends it. Every value ever read is masked in whatever leaves th
 
 from __future__ import annotations
 
+import base64
 import json
+import logging
 import os
 import re
 import stat
@@ -14,12 +16,13 @@ import subprocess
 import sys
 import threading
 import urllib.parse
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from itertools import zip_longest
 from pathlib import Path
 from typing import TypeVar
 
-from stratpanel.model.errors import Conflict, Forbidden, InvalidValue
+from stratpanel.model.errors import Conflict, Forbidden, InvalidValue, StratpanelError
 from stratpanel.supervisor.toml_text import TomlFile, nearest_name
 
 FILE_NAME = "secrets.toml"
@@ -30,9 +33,13 @@ KEYRING_SECONDS = 10.0  # a locked key store may wait for a person
 MASK = "***"
 SHORTEST_MASKED = 4  # masking "1" would garble every number
 SAFE_DIGITS = 8  # digits; fewer may be part of a number by chance
+SHORTEST_ENCODED = 8  # characters of a piece of base64; fewer occur in words and numbers
+_URL_SAFE = str.maketrans("+/", "-_")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 
 T = TypeVar("T")
+
+log = logging.getLogger("stratpanel.secrets")
 
 TEMPLATE = """\
 # Secrets of this workspace; only you may read this file (chmod 600). It is read at every start of a strategy.
@@ -150,14 +157,35 @@ class Secrets:
 
     # -- masking: fast, any thread
 
+    def learn(self, *, keyring: bool) -> None:
+        """Mask what the file holds, though no strategy was started yet: one that runs may have it from a supervisor
+        before this one. A file that is refused is no reason not to hide what is in it; whoever starts is told why.
+
+        With `keyring` the key store is asked for what the file refers to.
+        """
+        try:
+            text = self.path.read_text(encoding="utf-8-sig", errors="replace")
+            sets = _parse(TomlFile(self.path, text))
+        except (OSError, StratpanelError) as error:  # none, not ours, no TOML: nothing can be started with it either
+            log.debug("%s is not read: %s", self.path, error)
+            return
+        self.remember(*sets.values())
+        if not keyring:
+            return
+        tables = [*sets.common.items(), *((mode, own) for (mode, _), own in sets.own.items()), (NOTIFY, sets.notify)]
+        for table, values in tables:
+            try:
+                self._resolve(values, table)
+            except Conflict as error:
+                log.warning("%s; until it can be read it is not masked", error.message)
+
     def remember(self, *values: str) -> None:
-        """Mask these from now on, in every form they may leave in: as they are, in JSON, in an address."""
-        forms = set()
+        """Mask these from now on, in every form they may leave in; see `forms_of`."""
+        forms: set[str] = set()
         for value in values:
             for part in {value, *value.splitlines()}:
                 if len(part.strip()) >= SHORTEST_MASKED:
-                    forms |= {part, json.dumps(part)[1:-1], json.dumps(part, ensure_ascii=False)[1:-1]}
-                    forms.add(urllib.parse.quote(part, safe=""))
+                    forms |= forms_of(part)
         with self._lock:
             self._known |= forms
             # the longest first, so that no secret is left half masked; a new tuple, so that readers need no lock
@@ -172,16 +200,50 @@ class Secrets:
 
     def mask_json(self, value: T) -> T:
         """The same for every text inside a JSON value; keys stay."""
-        if not self._forms:
-            return value
-        masked: object = value
-        if isinstance(value, str):
-            masked = self.mask(value)
-        elif isinstance(value, Mapping):
-            masked = {key: self.mask_json(item) for key, item in value.items()}
-        elif isinstance(value, (list, tuple)):
-            masked = [self.mask_json(item) for item in value]
-        return masked  # type: ignore[return-value]  # the same kind of JSON value
+        return mask_texts(value, self.mask) if self._forms else value
+
+
+def mask_texts(value: T, mask: Callable[[str], str]) -> T:
+    """A JSON value with `mask` applied to every text in it; keys stay, so that it remains JSON whatever a secret is."""
+    masked: object = value
+    if isinstance(value, str):
+        masked = mask(value)
+    elif isinstance(value, Mapping):
+        masked = {key: mask_texts(item, mask) for key, item in value.items()}
+    elif isinstance(value, (list, tuple)):
+        masked = [mask_texts(item, mask) for item in value]
+    return masked  # type: ignore[return-value]  # the same kind of JSON value
+
+
+def unmasked(value: T, known: object, mask: Callable[[str], str]) -> T:
+    """A JSON value that somebody sends back, with every text that is but the mask of what stands in the same place of
+    `known` replaced by that: who changes one variable of an environment must not write *** into another."""
+    given: object = value
+    if isinstance(value, str) and isinstance(known, str) and MASK in value and value == mask(known):
+        given = known
+    elif isinstance(value, Mapping) and isinstance(known, Mapping):
+        given = {key: unmasked(item, known.get(key), mask) for key, item in value.items()}
+    elif isinstance(value, list) and isinstance(known, (list, tuple)):
+        given = [unmasked(item, old, mask) for item, old in zip_longest(value, known[: len(value)])]
+    return given  # type: ignore[return-value]  # the same kind of JSON value
+
+
+def forms_of(text: str) -> set[str]:
+    """How a secret may stand in what leaves: as it is, in JSON, in a traceback, in an address, in base64, also where
+    that encodes more around it (`user:password`): then the characters that belong to the secret alone."""
+    data = text.encode("utf-8", "surrogateescape")
+    quoted = {urllib.parse.quote(data, safe=safe) for safe in ("", "/")} | {urllib.parse.quote_plus(data)}
+    quoted |= {re.sub("%[0-9A-F]{2}", lambda found: found[0].lower(), form) for form in quoted}
+    encoded = set()
+    for before, dropped in enumerate((0, 2, 3)):  # base64 characters that also hold bits of what stands before
+        whole = base64.b64encode(bytes(before) + data).decode()
+        inner = whole.rstrip("=")[dropped:] if whole.endswith("=") else whole[dropped:]
+        encoded.add(inner[:-1] if whole.endswith("=") else inner)
+    encoded = {form for form in encoded if len(form) >= SHORTEST_ENCODED} | {base64.b64encode(data).decode()}
+    encoded |= {form.translate(_URL_SAFE) for form in encoded}
+    return (
+        {text, json.dumps(text)[1:-1], json.dumps(text, ensure_ascii=False)[1:-1], repr(text)[1:-1]} | quoted | encoded
+    )
 
 
 def _without(form: str, text: str) -> str:

@@ -13,6 +13,7 @@ from stratpanel import __version__
 from stratpanel.model.states import State
 from stratpanel.model.values import DEFAULT_MEMORY_PROBLEM
 from stratpanel.supervisor.holds import hold_to_json
+from stratpanel.supervisor.secrets import mask_texts
 from stratpanel.supervisor.unit import Unit
 
 if TYPE_CHECKING:
@@ -92,6 +93,13 @@ def supervisor(core: Core) -> dict[str, Any]:
         )
     elif core.fleet.problem:
         why = core.fleet.problem
+    warnings = [
+        *core.settings.warnings,
+        *([DEFAULT_MEMORY_PROBLEM] if DEFAULT_MEMORY_PROBLEM else []),
+        *core.chores.calendar_warnings,
+        *(f"{unit.id}: {unit.schedule_problem}" for unit in core.units.values() if unit.schedule_problem),
+        *(problem for problem in (core.history.problem, core.journal.problem) if problem),
+    ]
     return {
         "pid": os.getpid(),
         "launcher_pid": core.processes.launcher_pid,
@@ -99,18 +107,12 @@ def supervisor(core: Core) -> dict[str, Any]:
         "version": __version__,
         "url": core.url,
         "state": state,
-        "why": why,
+        "why": core.secrets.mask(why),
         "hold": hold.kind,
         "workspace": str(core.workspace),
         "timezone": core.settings.timezone,
         "queue": core.queue.waiting,
         "decision_lateness_s": core.reconciler.lateness_s,
         "max_strategies": core.advice.max_strategies,
-        "warnings": [
-            *core.settings.warnings,
-            *([DEFAULT_MEMORY_PROBLEM] if DEFAULT_MEMORY_PROBLEM else []),
-            *core.chores.calendar_warnings,
-            *(f"{unit.id}: {unit.schedule_problem}" for unit in core.units.values() if unit.schedule_problem),
-            *(problem for problem in (core.history.problem, core.journal.problem) if problem),
-        ],
+        "warnings": mask_texts(warnings, core.secrets.mask),
     }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -53,6 +53,8 @@ class FakeCore:
         self.calls: list[tuple[Any, ...]] = []
         self.gate: asyncio.Event | None = None
         self.state = "running"
+        self.tokens: list[str] = []
+        self.kept_events: list[Json] = []  # of supervisors before this one
         self._watchers: list[Callable[[set[str], set[str], bool], None]] = []
         self._tickers: list[Callable[[Any], None]] = []
         (workspace / "log" / "strategies").mkdir(parents=True, exist_ok=True)
@@ -60,7 +62,14 @@ class FakeCore:
             self._register(id)
 
     def mask(self, text: str) -> str:
-        return text.replace("hunter2", "***")
+        for secret in ("hunter2", *self.tokens):
+            text = text.replace(secret, "***")
+        return text
+
+    def tokens_are(self, tokens: Collection[str], *, by: str = "") -> None:
+        self.tokens = list(tokens)
+        if by:
+            self.events.append("token", None, by, "replaced")
 
     def _register(self, id: str) -> None:
         self.strategies[id] = Strategy.from_config(id, {"file_path": f"{id}.py"})

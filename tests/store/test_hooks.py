@@ -242,6 +242,16 @@ def test_secrets_are_masked_in_and_out(make: MakeHooks, tmp_path: Path, reports:
     assert "hunter2" not in reports.text
 
 
+def test_an_event_stays_json_whatever_a_secret_is(make: MakeHooks, tmp_path: Path) -> None:
+    secrets = Secrets(tmp_path / "secrets.toml")
+    secrets.remember('", "', "message", '{"type"')
+    hooks = make("sh", "-c", "cat > got", mask=secrets.mask)
+    hooks.offer({"type": "crash", "message": 'one", "two', "strategy": {"why": "a message"}})
+    hooks.close()
+    told = json.loads((tmp_path / "got").read_text())
+    assert told == {"type": "crash", "message": "one***two", "strategy": {"why": "a ***"}}
+
+
 FAKE_APPRISE = """
 import json, os
 class Apprise:

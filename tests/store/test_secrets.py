@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import sys
 from pathlib import Path
+from urllib.parse import quote, quote_plus
 
 import pytest
 from hypothesis import given
@@ -13,7 +15,7 @@ from hypothesis import strategies as st
 
 from stratpanel.model.errors import Conflict, Forbidden, InvalidValue
 from stratpanel.supervisor import secrets as room
-from stratpanel.supervisor.secrets import Secrets
+from stratpanel.supervisor.secrets import Secrets, unmasked
 
 TEXT = """
 [paper]
@@ -128,6 +130,71 @@ def test_a_secret_is_masked_in_every_form_it_may_leave_in(value: str, around: st
     secrets.remember(value)
     for form in (value, json.dumps({"a": value}), json.dumps({"a": value}, ensure_ascii=False)):
         assert value not in secrets.mask(around + form + around).replace("***", "")
+
+
+@given(st.text(min_size=8, max_size=40).filter(lambda text: len(text.strip()) >= 8 and not text.isdigit()))
+def test_a_secret_is_masked_when_it_was_encoded(value: str) -> None:
+    secrets = Secrets(Path("/nowhere"))
+    secrets.remember(value)
+    data = value.encode("utf-8", "surrogateescape")
+    encoded = [quote(data, safe=""), quote(data), quote_plus(data), repr(value)[1:-1]]
+    encoded += [encode(data).decode() for encode in (base64.b64encode, base64.urlsafe_b64encode)]
+    for form in encoded:
+        assert form not in secrets.mask(f"<{form}>")
+
+
+@pytest.mark.parametrize("user", ["u", "me", "bob", "alice", ""])
+@pytest.mark.parametrize("after", ["", "x", ":8"])
+def test_a_secret_inside_a_longer_base64_is_masked(user: str, after: str) -> None:
+    secrets = Secrets(Path("/nowhere"))
+    secrets.remember("s3cret/token+of=mine")
+    for encode in (base64.b64encode, base64.urlsafe_b64encode):
+        header = encode(f"{user}:s3cret/token+of=mine{after}".encode()).decode()
+        masked = secrets.mask(f"Authorization: Basic {header}")
+        assert "***" in masked
+        left = masked.removeprefix("Authorization: Basic ").replace("***", "")
+        assert len(left) <= len(header) - len("s3cret/token+of=mine") * 4 // 3 + 3
+
+
+def test_escapes_are_masked_in_either_case() -> None:
+    secrets = Secrets(Path("/nowhere"))
+    secrets.remember("pass/word")
+    assert secrets.mask("?p=pass%2Fword&q=pass%2fword") == "?p=***&q=***"
+
+
+def test_what_a_refused_file_holds_is_masked_all_the_same(path: Path) -> None:
+    path.chmod(0o644)
+    secrets = Secrets(path)
+    with pytest.raises(Forbidden):
+        secrets.read()
+    secrets.learn(keyring=False)
+    assert secrets.mask("got live-key") == "got ***"
+    path.write_text("[live\nbroken")
+    secrets.learn(keyring=True)  # what cannot be read cannot be hidden, and harms nobody
+    path.unlink()
+    secrets.learn(keyring=True)
+
+
+def test_a_running_strategys_secrets_of_the_key_store_are_learned_again(path: Path, key_store: None) -> None:
+    path.write_text('[live]\nA = "keyring:broker/live"\n[paper]\nB = "keyring:broker/none"\nC = "plain-one"\n')
+    secrets = Secrets(path)
+    secrets.learn(keyring=True)
+    assert secrets.mask("from-the-store and plain-one") == "*** and ***"
+
+
+def test_what_is_sent_back_masked_stays_what_it_was() -> None:
+    secrets = Secrets(Path("/nowhere"))
+    secrets.remember("hunter2hunter2")
+    known = {"env": {"A": "hunter2hunter2", "B": "plain"}, "args": ["--key", "k=hunter2hunter2"], "n": 5}
+    shown = secrets.mask_json(known)
+    assert "hunter2" not in json.dumps(shown)
+    assert unmasked(shown, known, secrets.mask) == known
+    changed = {"env": {**shown["env"], "B": "***", "C": "new"}, "args": [*shown["args"], "-v"], "more": None}
+    assert unmasked(changed, known, secrets.mask) == {
+        "env": {"A": "hunter2hunter2", "B": "***", "C": "new"},
+        "args": ["--key", "k=hunter2hunter2", "-v"],
+        "more": None,
+    }
 
 
 def test_a_longer_secret_is_not_left_half_masked() -> None:

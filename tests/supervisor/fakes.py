@@ -242,8 +242,11 @@ class FakeHistory:
     def runs(self, id: str | None = None, limit: int = 100) -> list[Message]:
         return list(self.run_rows.values())
 
-    def events(self, since: int = 0, limit: int = 1000) -> list[Message]:
+    def events(self, since: int = 0, limit: int = 1000, *, newest: bool = False) -> list[Message]:
         return self.event_rows
+
+    def event_bounds(self) -> tuple[int, int]:
+        return 1, self.seq
 
     def usage(self, id: str, since: float | None = None, step: int | None = None) -> Message:
         return {}
@@ -260,6 +263,8 @@ class FakeSecrets:
 
     def mask(self, text: str) -> str:
         return text.replace("paper-secret", "•••")
+
+    def remember(self, *values: str) -> None: ...
 
 
 class Bench:

@@ -76,9 +76,13 @@ class Endpoint:
             _overwrite(self.path, json.dumps(record).encode(), error)
 
     def rotate(self) -> str:
-        """Make a new token and write it down; the old one ends with this call."""
-        self.token = new_token()
-        self.write()
+        """Make a new token and write it down. Raises OSError, and then the old one stays in force."""
+        old, self.token = self.token, new_token()
+        try:
+            self.write()
+        except OSError:
+            self.token = old
+            raise
         return self.token
 
 

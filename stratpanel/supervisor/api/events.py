@@ -1,40 +1,41 @@
 """Events: the list after a number, and the live stream that resumes from one.
 
-One subscription to the core's event log feeds all readers with frames encoded once. A resume point that is gone is
-answered with `event: reset`: the reader fetches the list again.
+A stream is read for, not pushed to: it knows the number it stands at and is given the page after it when it has taken
+the last one, from memory or, where memory does not reach back so far, from the history. So a slow reader costs nothing
+and misses nothing; `event: reset` only when its place is gone from the history too: the reader fetches the list again.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+from typing import Final
 
 from stratpanel.model.errors import InvalidValue
 from stratpanel.supervisor.api import wire
 from stratpanel.supervisor.api.ports import Core, Json
-from stratpanel.supervisor.api.route import Route
-from stratpanel.supervisor.api.streams import Outbox, Stream, frame
+from stratpanel.supervisor.api.route import Route, Site
+from stratpanel.supervisor.api.streams import Outbox, Stream, frame, standing
 
 log = logging.getLogger("stratpanel.api")
 
-HIGHEST_SEQ = 2**63 - 1
-DEFAULT_EVENTS = 200
-MAX_EVENTS = 10_000
-
-
-def event_frame(event: Json) -> bytes:
-    """One event as a frame; its id is the sequence number."""
-    return frame("event", wire.encode(event), event["seq"])
+HIGHEST_SEQ: Final = 2**63 - 1
+DEFAULT_EVENTS: Final = 200
+MAX_EVENTS: Final = 10_000
+PAGE_EVENTS: Final = 200
+PAGE_BYTES: Final = 256 * 1024
+FRAMES_KEPT: Final = 64  # encoded for whoever is in step; those behind pay for themselves
 
 
 class EventFeed:
-    """Hands each event, encoded once, to all open event streams."""
+    """Wakes the open event streams and hands them pages of frames, the newest encoded once for all."""
 
     def __init__(self, core: Core) -> None:
         self._core = core
-        self._readers: dict[Outbox, int] = {}
+        self._readers: set[Outbox] = set()
+        self._frames: dict[int, bytes] = {}
         self._subscription = core.events.subscribe()
-        self._pump = asyncio.create_task(self._hand_on(), name="api events")
+        self._pump = asyncio.create_task(self._wake_readers(), name="api events")
 
     async def close(self) -> None:
         """Leave the event log."""
@@ -91,6 +92,11 @@ class EventList(Route):
 
 class EventStream(Stream):
     """GET /api/events/stream"""
+
+    def initialize(self, site: Site) -> None:
+        """See Route."""
+        super().initialize(site)
+        self._seq = site.events.newest
 
     async def get(self) -> None:
         """New events as they happen; Last-Event-ID (or `since`) first brings those that were missed."""

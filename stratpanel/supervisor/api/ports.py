@@ -7,7 +7,7 @@ unknown id `NotFound(code="STRATEGY_NOT_FOUND")`.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from datetime import date, datetime
 from pathlib import Path
 from typing import Any, Protocol
@@ -55,6 +55,9 @@ class Events(Protocol):
 
     def subscribe(self) -> EventSubscription: ...
 
+    @property
+    def last_seq(self) -> int: ...
+
 
 Run = tuple[str, datetime, datetime | None]
 """A run that log lines are attributed to: run id, start, end."""
@@ -93,6 +96,10 @@ class Core(Protocol):
 
     def mask(self, text: str) -> str:
         """The text without secrets that are known."""
+        ...
+
+    def tokens_are(self, tokens: Collection[str], *, by: str = "") -> None:
+        """Mask these from now on; `by` is who replaced those before them, empty at the start."""
         ...
 
     def log_reader(self, id: str) -> LogReader:

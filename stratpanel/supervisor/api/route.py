@@ -14,7 +14,16 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from tornado import httputil
 from tornado.web import Application, HTTPError, RequestHandler, stream_request_body
 
-from stratpanel.model.errors import Forbidden, Internal, Malformed, NotFound, StratpanelError, TooLarge, Unauthorized
+from stratpanel.model.errors import (
+    Conflict,
+    Forbidden,
+    Internal,
+    Malformed,
+    NotFound,
+    StratpanelError,
+    TooLarge,
+    Unauthorized,
+)
 from stratpanel.supervisor.api import wire
 from stratpanel.supervisor.api.access import Role, Tokens, narrowed, require_loopback_name
 from stratpanel.supervisor.api.ports import Core, Json
@@ -49,6 +58,21 @@ class Site:
     """Open streams, to be closed with the server."""
     requests: dict[int, int] = field(default_factory=dict)
     """Answers given, by status."""
+
+    def rotate_tokens(self, by: str) -> None:
+        """Make new tokens for all roles and end every stream that was opened with an old one. Raises Conflict."""
+        try:
+            admin = self.endpoint.rotate()
+        except OSError as error:
+            raise Conflict(
+                f"the tokens stay as they are: cannot write {self.endpoint.path} ({error.strerror or error}); make room"
+                " or give this user the right to that folder, then try again",
+                code="TOKEN_NOT_KEPT",
+            ) from error
+        self.tokens.replace(admin)
+        self.core.tokens_are(self.tokens.by_role.values(), by=by)
+        for outbox in tuple(self.streams):
+            outbox.close()
 
 
 @stream_request_body
@@ -180,9 +204,10 @@ class Route(RequestHandler):
         if isinstance(error, Unauthorized):
             self.set_header("WWW-Authenticate", 'Bearer realm="stratpanel"')
         body = error.to_json()
-        body["message"] = self.site.core.mask(error.message)
+        mask = self.site.core.mask
+        body["message"] = mask(error.message)
         if error.fields:
-            body["fields"] = {name: self.site.core.mask(says) for name, says in error.fields.items()}
+            body["fields"] = {mask(name): mask(says) for name, says in error.fields.items()}
         self.finish(wire.encode(body))
 
     def _translated(self, error: BaseException | None, status_code: int) -> StratpanelError:

@@ -116,6 +116,7 @@ async def serve_api(core: Core, connection_path: Path) -> ApiServer:
         events=events.EventFeed(core),
         logs=logs.LogFeeds(core),
     )
+    core.tokens_are(site.tokens.by_role.values())
     application = Application(
         routes(site),
         default_handler_class=NoSuchPath,

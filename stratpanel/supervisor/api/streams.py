@@ -28,6 +28,11 @@ def frame(event: str, data: bytes, id: str | int | None = None) -> bytes:
     return b"%sevent: %s\ndata: %s\n\n" % (head, event.encode("ascii"), data)
 
 
+def standing(id: str | int | None) -> bytes:
+    """Where a stream begins, for a reader that is cut off before its first event: an id without an event."""
+    return b"" if id is None else b"id: %s\n\n" % str(id).encode("ascii", "replace")
+
+
 class Outbox:
     """Frames waiting for one reader. Filled and emptied on the loop; `overflowed` means frames were thrown away."""
 
@@ -35,6 +40,7 @@ class Outbox:
         self._frames: deque[bytes] = deque()
         self._bytes = 0
         self._filled = asyncio.Event()
+        self._woken = False
         self.overflowed = False
         self.closed = False
 
@@ -56,14 +62,19 @@ class Outbox:
             self._bytes += len(data)
         self._filled.set()
 
+    def wake(self) -> None:
+        """End a `take` that waits, though there is nothing to be taken."""
+        self._woken = True
+        self._filled.set()
+
     def close(self) -> None:
         """End the stream after what is waiting."""
         self.closed = True
         self._filled.set()
 
     async def take(self, within_s: float) -> bytes:
-        """All that waits, as one piece; b"" after `within_s`, at an overflow or at the end."""
-        if not self._frames and not self.overflowed and not self.closed:
+        """All that waits, as one piece; b"" after `within_s`, when woken, at an overflow or at the end."""
+        if not (self._frames or self._woken or self.overflowed or self.closed):
             self._filled.clear()
             try:
                 async with asyncio.timeout(within_s):
@@ -73,6 +84,7 @@ class Outbox:
         data = b"".join(self._frames)
         self._frames.clear()
         self._bytes = 0
+        self._woken = False
         return data
 
 
@@ -86,6 +98,16 @@ class Stream(Route):
         super().initialize(site)
         self.outbox = Outbox()
 
+    async def prepare(self) -> None:
+        """Be among the open streams from the moment the token was looked at: rotating it ends them all."""
+        await super().prepare()
+        self.site.streams.add(self.outbox)
+
+    def on_finish(self) -> None:
+        """See Route."""
+        super().on_finish()
+        self.site.streams.discard(self.outbox)
+
     def after_overflow(self) -> bytes:
         """What a reader gets instead of the frames it was too slow for."""
         return frame("reset", b"{}")
@@ -94,7 +116,6 @@ class Stream(Route):
         """Send `first`, then the outbox's frames until either side closes."""
         self.set_header("Content-Type", "text/event-stream; charset=utf-8")
         self.set_header("X-Accel-Buffering", "no")
-        self.site.streams.add(self.outbox)
         try:
             alive = await self._sent(b"retry: %d\n\n" % RETRY_MS + first)
             while alive and not (self.outbox.closed and self.outbox.empty):

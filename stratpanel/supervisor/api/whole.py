@@ -88,8 +88,8 @@ class Token(Route):
         self.answer(self._tokens())
 
     async def post(self) -> None:
-        """Rotate: new tokens for all roles; the old ones end with this answer."""
-        self.site.tokens.replace(self.site.endpoint.rotate())
+        """Rotate: new tokens for all roles; the old ones end with this answer, and the streams they opened."""
+        self.site.rotate_tokens(self.by)
         await self.done(self._tokens())
 
     def _tokens(self) -> Json:
