@@ -48,31 +48,60 @@ class EventFeed:
         """Open event streams."""
         return len(self._readers)
 
-    def join(self, outbox: Outbox, after: int | None) -> bytes:
-        """Start telling `outbox` of new events; returns the frames it missed after number `after`."""
-        missed = self._core.events.since(after) if after is not None else []
-        if missed is None:
-            self._readers[outbox] = 0
-            return frame("reset", b"{}")
-        self._readers[outbox] = missed[-1]["seq"] if missed else after or 0
-        return b"".join(map(event_frame, missed))
+    @property
+    def newest(self) -> int:
+        """The number of the newest event."""
+        return self._core.events.last_seq
+
+    def join(self, outbox: Outbox) -> None:
+        """Wake `outbox` when something happens."""
+        self._readers.add(outbox)
 
     def leave(self, outbox: Outbox) -> None:
-        """Stop telling `outbox`."""
-        self._readers.pop(outbox, None)
+        """Stop waking `outbox`."""
+        self._readers.discard(outbox)
 
-    async def _hand_on(self) -> None:
-        async for event in self._subscription:
-            if event is None:
-                for outbox in self._readers:
-                    outbox.push(frame("reset", b"{}"))
-                continue
-            if not self._readers:
-                continue
-            data = event_frame(event)
-            for outbox, seen in self._readers.items():
-                if event["seq"] > seen:  # what it got when it joined is not sent twice
-                    outbox.push(data)
+    async def after(self, seq: int) -> tuple[bytes, int]:
+        """One page of frames of what came after number `seq`, and the number it ends at; a reset where that is gone."""
+        found = self._core.events.since(seq)
+        if found is None:
+            found = await self._from_history(seq)
+            if found is None:
+                return frame("reset", b"{}", self.newest), self.newest
+        page, size = [], 0
+        for event in found[:PAGE_EVENTS]:
+            page.append(self._frame(event))
+            size += len(page[-1])
+            seq = event["seq"]
+            if size > PAGE_BYTES:
+                break
+        return b"".join(page), seq
+
+    async def _from_history(self, seq: int) -> list[Json] | None:
+        """The page after `seq` as the history has it; numbers that were given out and lost in a crash have no event."""
+        kept = await self._core.events_after(seq, PAGE_EVENTS)
+        if kept is None:
+            return None
+        # the database keeps no status fields
+        found = [{**event, "strategy": None} for event in kept]
+        return found or [event for event in self._core.events.since(None) or () if event["seq"] > seq]
+
+    def _frame(self, event: Json) -> bytes:
+        """One event as a frame; its id is the sequence number."""
+        seq = event["seq"]
+        known = self._frames.get(seq)
+        if known is None:
+            known = frame("event", wire.encode(event), seq)
+            if seq > self.newest - FRAMES_KEPT:
+                self._frames[seq] = known
+                while len(self._frames) > FRAMES_KEPT:
+                    del self._frames[next(iter(self._frames))]
+        return known
+
+    async def _wake_readers(self) -> None:
+        async for _ in self._subscription:
+            for outbox in self._readers:
+                outbox.wake()
 
 
 class EventList(Route):
@@ -101,15 +130,23 @@ class EventStream(Stream):
     async def get(self) -> None:
         """New events as they happen; Last-Event-ID (or `since`) first brings those that were missed."""
         text = self.request.headers.get("Last-Event-ID") or self.query("since")
-        after: int | None = None
         if text:
             try:
-                after = wire.whole_number("since", text.strip(), 0, 0, HIGHEST_SEQ)
+                self._seq = wire.whole_number("since", text.strip(), 0, 0, HIGHEST_SEQ)
             except InvalidValue:
                 if "Last-Event-ID" not in self.request.headers:
                     raise
-                after = -1  # another server's or a damaged id: its place is gone
+                self._seq = -1  # another server's or a damaged id: its place is gone
+        self.site.events.join(self.outbox)
         try:
-            await self.stream(self.site.events.join(self.outbox, after))
+            await self.stream(standing(self._seq) if self._seq >= 0 else b"")
         finally:
             self.site.events.leave(self.outbox)
+
+    async def next_part(self) -> bytes:
+        """The page after the number this reader stands at, waiting until there is one."""
+        data, self._seq = await self.site.events.after(self._seq)
+        if not data:
+            await self.outbox.take(self.heartbeat_s)
+            data, self._seq = await self.site.events.after(self._seq)
+        return data

@@ -119,14 +119,17 @@ class Stream(Route):
         try:
             alive = await self._sent(b"retry: %d\n\n" % RETRY_MS + first)
             while alive and not (self.outbox.closed and self.outbox.empty):
-                data = await self.outbox.take(self.heartbeat_s)
-                if self.outbox.overflowed:
-                    self.outbox.overflowed = False
-                    data = self.after_overflow()
-                alive = await self._sent(data or HEARTBEAT)
+                alive = await self._sent(await self.next_part() or HEARTBEAT)
         finally:
             self.outbox.close()
-            self.site.streams.discard(self.outbox)
+
+    async def next_part(self) -> bytes:
+        """What is sent next, waiting for it up to a heartbeat; b"" when there is nothing."""
+        data = await self.outbox.take(self.heartbeat_s)
+        if self.outbox.overflowed:
+            self.outbox.overflowed = False
+            data = self.after_overflow()
+        return data
 
     async def _sent(self, data: bytes) -> bool:
         """Write and wait until the reader's side has taken it; False when it is gone or has stalled."""
