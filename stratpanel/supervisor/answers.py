@@ -200,7 +200,8 @@ class Answers:
 
     async def runs(self, id: str, limit: int = 100) -> list[Json]:
         """Its runs, newest first."""
-        return await asyncio.to_thread(self._core.history.runs, self._core.unit(id).id, limit)
+        found = await asyncio.to_thread(self._core.history.runs, self._core.unit(id).id, limit)
+        return [self._masked(run, MAY_HOLD_SECRETS) for run in found]
 
     async def live(self, id: str, run: str | None, since: float | None, limit: int) -> Json:
         """What a run reported through stratpanel.live; the newest run with reports unless one is named."""
@@ -232,7 +233,17 @@ class Answers:
     async def past_events(self, since: int | None, limit: int) -> list[Json]:
         """The newest `limit` events after `since`, oldest first."""
         history = self._core.history
-        return await asyncio.to_thread(lambda: history.events(since=since or 0, limit=limit, newest=True))  # type: ignore[call-arg]
+        return await asyncio.to_thread(lambda: history.events(since=since or 0, limit=limit, newest=True))
+
+    async def events_after(self, after: int, limit: int) -> list[Json] | None:
+        """The first `limit` events after a number, oldest first; None when some of them are gone."""
+        return await asyncio.to_thread(self._events_after, after, limit)
+
+    def _events_after(self, after: int, limit: int) -> list[Json] | None:
+        oldest, newest = self._core.history.event_bounds()
+        if not oldest - 1 <= after <= newest:
+            return None
+        return self._core.history.events(since=after, limit=limit)
 
     def _copy(self, unit: Unit) -> Path:
         return self._core.shelf.working_copy(str(unit.config["file_path"]))

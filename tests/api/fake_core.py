@@ -360,6 +360,12 @@ class FakeCore:
     async def past_events(self, since: int | None, limit: int) -> list[Json]:
         return (self.events.since(None) or [])[-limit:]
 
+    async def events_after(self, after: int, limit: int) -> list[Json] | None:
+        kept = [*self.kept_events, *(self.events.since(None) or [])]
+        if not kept or not kept[0]["seq"] - 1 <= after <= kept[-1]["seq"]:
+            return None
+        return [event for event in kept if event["seq"] > after][:limit]
+
     async def overrides(self, calendar: str | None) -> list[Json]:
         return [
             {"kind": "closed", "calendars": ["NSE"], "date": "2026-12-01", "sessions": [], "reason": "x", "line": 1}

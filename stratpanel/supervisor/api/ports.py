@@ -167,6 +167,11 @@ class Core(Protocol):
         """The newest `limit` events after `since`, oldest first, from the database and the ring."""
         ...
 
+    async def events_after(self, after: int, limit: int) -> Sequence[Json] | None:
+        """The first `limit` events numbered above `after`, oldest first, also of supervisors before this one; None when
+        some of them are not kept any more, or `after` was never given out."""
+        ...
+
     async def overrides(self, calendar: str | None) -> list[Json]:
         """The user's own rows, of all calendars or one: `{"kind", "calendars", "date", "sessions", "reason", …}`."""
         ...
