@@ -40,6 +40,7 @@ TIMEOUT_S = 30.0
 ACTION_TIMEOUT_S = 900.0  # a stop lasts as long as its grace
 STREAM_TIMEOUT_S = 40.0  # streams send a comment every 15 s
 START_S = 20.0
+TOKENS_TRIED = 3  # new ones that a call meets; each is read from the file that the supervisor wrote
 
 
 class NoSupervisor(StratpanelError):
@@ -197,8 +198,11 @@ class Api:
             self._wait_for_return()
             used = self.connection()
             answer = self._once(used, method, path, query, body, headers, limit)
-        if answer.status == 401 and (newer := self._newer_than(used)):
-            answer = self._once(newer, method, path, query, body, headers, limit)
+        for _ in range(TOKENS_TRIED):
+            if answer.status != 401 or (newer := self._newer_than(used)) is None:
+                break
+            used = newer
+            answer = self._once(used, method, path, query, body, headers, limit)
         if answer.status >= 400:
             raise error_of(answer)
         return answer

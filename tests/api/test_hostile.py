@@ -157,6 +157,92 @@ def test_uploads_that_break_off_give_their_place_back(served: Served) -> None:
     assert served.call("POST", "/api/strategies", body, headers={"Content-Type": kind}, timeout=5).status == 201
 
 
+UNREADABLE = {
+    "no request line": (b"\r\n\r\n", 400),
+    "half a request line": (b"GET\r\n\r\n", 400),
+    "bytes": (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n", 400),
+    "another version": (b"GET / HTTP/9.9\r\n\r\n", 400),
+    "NUL in the method": (b"G\0T / HTTP/1.1\r\n\r\n", 400),
+    "no Host": (b"GET /api/health HTTP/1.1\r\n\r\n", 400),
+    "no colon": (b"GET / HTTP/1.1\r\nHost: localhost\r\nnothing\r\n\r\n", 400),
+    "folded first": (b"GET / HTTP/1.1\r\n x\r\n\r\n", 400),
+    "length below 0": (b"POST /api/pause HTTP/1.1\r\nHost: localhost\r\nContent-Length: -1\r\n\r\n", 400),
+    "length no number": (b"POST /api/pause HTTP/1.1\r\nHost: localhost\r\nContent-Length: x\r\n\r\n", 400),
+    "two lengths": (
+        b"POST /api/pause HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\n",
+        400,
+    ),
+    "length too long": (
+        b"POST /api/pause HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99999999999999\r\n\r\n",
+        400,
+    ),
+    "chunk size no number": (
+        b"POST /api/pause HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n\r\n",
+        400,
+    ),
+    "chunk not ended": (
+        b"POST /api/pause HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabcdef\r\n",
+        400,
+    ),
+    "length and chunks": (
+        b"POST /api/pause HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\nContent-Length: 3\r\n\r\n",
+        400,
+    ),
+    "unknown encoding": (b"POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: brotli\r\n\r\n", 400),
+    "headers too long": (b"GET / HTTP/1.1\r\nHost: localhost\r\nX: " + b"y" * 40_000 + b"\r\n\r\n", 431),
+    "request line too long": (b"GET /" + b"a" * 60_000 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n", 431),
+    "headers without end": (b"GET / HTTP/1.1\r\n" + b"X: y\r\n" * 10_000, 431),
+    "unknown method": (b"BREW /api/health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n", 405),
+    "method in small letters": (b"get /api/health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n", 405),
+}
+
+
+def whole_answers(sock: socket.socket) -> bytes:
+    """All that comes until the other side closes, one way or another."""
+    found = b""
+    try:
+        while data := sock.recv(65536):
+            found += data
+    except ConnectionResetError:
+        pass
+    return found
+
+
+@pytest.mark.parametrize("name", UNREADABLE)
+def test_what_is_no_http_is_answered_with_our_error(served: Served, name: str) -> None:
+    request, status = UNREADABLE[name]
+    with socket.create_connection(("127.0.0.1", served.port), timeout=10) as sock:
+        sock.sendall(request)
+        head, _, body = whole_answers(sock).partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 %d " % status), (head, body)
+    assert b"application/json" in head
+    assert b"content-length: %d" % len(body) in head.lower()
+    code = {400: "MALFORMED", 405: "METHOD_NOT_ALLOWED", 431: "HEADERS_TOO_LARGE"}[status]
+    assert_error(json.loads(body), code)
+    assert not served.core.calls
+
+
+def test_a_good_request_before_a_bad_one_is_answered_and_so_is_the_bad_one(served: Served) -> None:
+    good = f"GET /api/health HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {served.api.token}\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", served.port), timeout=10) as sock:
+        sock.sendall(good.encode() + b"nonsense\r\n\r\n")
+        answers = whole_answers(sock)
+    assert answers.count(b"HTTP/1.1 ") == 2
+    assert answers.startswith(b"HTTP/1.1 200 ")
+    assert b"HTTP/1.1 400 Bad Request" in answers
+    assert answers.endswith(b"}")
+
+
+def test_an_answer_that_was_given_is_not_followed_by_another(served: Served) -> None:
+    with socket.create_connection(("127.0.0.1", served.port), timeout=10) as sock:
+        sock.sendall(
+            b"POST /api/pause HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\n"
+            b"Transfer-Encoding: chunked\r\n\r\nzz\r\n\r\n"
+        )
+        answers = whole_answers(sock)
+    assert answers.count(b"HTTP/1.1 4") == 1, answers
+
+
 def broken_requests(count: int, token: str, seed: int) -> Iterator[bytes]:
     """Requests that are wrong in every layer: bytes, request line, headers, lengths, chunks, paths, JSON."""
     rnd = random.Random(seed)
@@ -218,6 +304,8 @@ def test_10000_malformed_requests_with_flat_memory(served: Served, caplog: pytes
                     answer = sock.recv(65536)
                 except (ConnectionResetError, BrokenPipeError):
                     answer = b""
+            if answer[9:10] == b"4":
+                assert b'"error_code"' in answer, (request[:300], answer[:300])
             status = answer[9:12]
             statuses[status] = statuses.get(status, 0) + 1
             assert not status.startswith(b"5"), (request[:300], answer[:300])

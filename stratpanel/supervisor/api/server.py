@@ -10,12 +10,12 @@ import logging
 from pathlib import Path
 from typing import Any, Final
 
-from tornado.httpserver import HTTPServer
 from tornado.web import Application
 
 from stratpanel.supervisor.api import code, events, logs, metrics, mirror, strategies, whole
 from stratpanel.supervisor.api.access import Tokens
 from stratpanel.supervisor.api.binding import Endpoint, bind
+from stratpanel.supervisor.api.malformed import AnsweringServer
 from stratpanel.supervisor.api.ports import Core
 from stratpanel.supervisor.api.route import NoSuchPath, Site, no_access_log
 
@@ -71,7 +71,7 @@ def routes(site: Site) -> list[Any]:
 class ApiServer:
     """The running API; `close` ends its streams and frees the port, connection.json stays."""
 
-    def __init__(self, site: Site, server: HTTPServer) -> None:
+    def __init__(self, site: Site, server: AnsweringServer) -> None:
         self._site = site
         self._server = server
 
@@ -123,7 +123,7 @@ async def serve_api(core: Core, connection_path: Path) -> ApiServer:
         default_handler_args={"site": site},
         log_function=no_access_log,
     )
-    server = HTTPServer(
+    server = AnsweringServer(
         application,
         idle_connection_timeout=IDLE_S,
         body_timeout=BODY_S,
