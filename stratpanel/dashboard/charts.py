@@ -7,6 +7,7 @@ Points are streamed under the document lock through the page's delivery, never a
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -28,7 +29,10 @@ from bokeh.models import (
 )
 from bokeh.plotting import figure
 
+from stratpanel.dashboard.delivery import Delivery
+
 ROLLOVER = 3600
+EMPTY_S = 600  # what an empty chart spans
 COLOURS = {
     "light": {
         "cpu": "#0b5cab",
@@ -49,7 +53,7 @@ COLOURS = {
 }
 
 
-def _clock() -> DatetimeTickFormatter:
+def clock_axis() -> DatetimeTickFormatter:
     """Each figure its own: a Bokeh model belongs to one document."""
     return DatetimeTickFormatter(
         seconds="%H:%M:%S",
@@ -73,6 +77,16 @@ def offset_of(zone: str) -> float:
     return offset.total_seconds() if offset else 0.0
 
 
+def frame() -> ColumnDataSource:
+    """Two corners that nobody sees: they give axes a range while there is nothing to draw. Shared by linked traces."""
+    return ColumnDataSource({"t": [0.0, 1000.0 * EMPTY_S], "y": [0.0, 1.0]})
+
+
+def set_frame(corners: ColumnDataSource, since: float, until: float, *, empty: bool) -> None:
+    """From `since` to `until` (axis milliseconds) while `empty`; else only where the data end, which moves nothing."""
+    corners.data = {"t": [since if empty else until, until], "y": [0.0, 1.0]}
+
+
 class Trace:
     """One line over time (`cpu_percent`, `memory_mb`, …) with an optional limit line."""
 
@@ -84,16 +98,18 @@ class Trace:
         unit: str,
         *,
         tone: str,
+        corners: ColumnDataSource,
         x_range: Any = None,
         height: int | None = None,
     ) -> None:
         self.column = column
         self._tone = tone
-        x_range = x_range or DataRange1d(range_padding=0, follow_interval=None)
+        x_range = x_range or DataRange1d(range_padding=0, follow_interval=None, syncable=False)
         self.figure = figure(
             x_axis_type="datetime",
             x_range=x_range,
-            y_range=DataRange1d(start=0, range_padding=0.15, only_visible=True),
+            y_range=DataRange1d(start=0, range_padding=0.15, only_visible=True, syncable=False),
+            syncable=False,  # else every page tells the server each second how far its axis has grown
             height=height or 130,
             min_height=70,
             sizing_mode="stretch_both" if height is None else "stretch_width",
@@ -114,6 +130,7 @@ class Trace:
         wheel = WheelZoomTool(dimensions="width", modifiers={"ctrl": True})
         self.figure.add_tools(wheel)
         self.figure.toolbar.active_scroll = wheel
+        self.figure.scatter("t", "y", source=corners, size=1, alpha=0)
         line = self.figure.line("t", column, source=source, line_width=1.5)
         self._line = line.glyph
         self._area = self.figure.varea("t", 0, column, source=source, fill_alpha=0.12).glyph
@@ -126,7 +143,7 @@ class Trace:
                 formatters={"@t": "datetime"},
             )
         )
-        self.figure.xaxis.formatter = _clock()
+        self.figure.xaxis.formatter = clock_axis()
         self.figure.yaxis.formatter = NumeralTickFormatter(format="0[.]0")
         self.figure.yaxis.ticker.desired_num_ticks = 3
         self.figure.title.text = f"{title}, {unit}" if unit else title
@@ -181,8 +198,13 @@ class UsageCharts:
     def __init__(self, scheme: str = "light") -> None:
         self._offset_s = 0.0
         self.source = ColumnDataSource({"t": [], "cpu_percent": [], "memory_mb": []})
-        self.cpu = Trace(self.source, "cpu_percent", "CPU", "% of a core", tone="cpu")
-        self.memory = Trace(self.source, "memory_mb", "Memory", "MiB", tone="memory", x_range=self.cpu.figure.x_range)
+        self._corners = frame()
+        self._framed = 0.0
+        self.cpu = Trace(self.source, "cpu_percent", "CPU", "% of a core", tone="cpu", corners=self._corners)
+        shared = self.cpu.figure.x_range
+        self.memory = Trace(
+            self.source, "memory_mb", "Memory", "MiB", tone="memory", corners=self._corners, x_range=shared
+        )
         self.paint(scheme)
         self.view = pn.Column(
             pn.pane.Bokeh(self.cpu.figure, sizing_mode="stretch_both", margin=0),
@@ -204,17 +226,17 @@ class UsageCharts:
             name: [nan if value is None else value for value in usage.get(name) or ()]
             for name in ("cpu_percent", "memory_mb")
         }
-        self.source.data = {"t": [1000 * (t + self._offset_s) for t in usage.get("t") or ()], **columns}
+        times = [1000 * (t + self._offset_s) for t in usage.get("t") or ()]
+        self.source.data = {"t": times, **columns}
+        self._frame(time.time(), empty=not times)
         self.memory.limit(limit)
 
-    def point(self, epoch: float, cpu: float | None, memory: float | None) -> None:
+    def _frame(self, now: float, *, empty: bool) -> None:
+        self._framed = now
+        until = 1000 * (now + self._offset_s)
+        set_frame(self._corners, until - 1000 * EMPTY_S, until, empty=empty)
+
+    def point(self, delivery: Delivery, epoch: float, cpu: float | None, memory: float | None) -> None:
         """Add one second; unknown is a gap."""
-        nan = float("nan")
-        self.source.stream(
-            {
-                "t": [1000 * (epoch + self._offset_s)],
-                "cpu_percent": [nan if cpu is None else cpu],
-                "memory_mb": [nan if memory is None else memory],
-            },
-            rollover=ROLLOVER,
-        )
+        columns = {"cpu_percent": [cpu], "memory_mb": [memory]}
+        delivery.append(self.source, {"t": [1000 * (epoch + self._offset_s)], **columns}, ROLLOVER)

@@ -1,4 +1,5 @@
-"""Brings messages to one page: under the document lock in a served page, directly on the loop in a notebook.
+"""Brings messages to one page: straight to its websocket in a served page, through Panel in a notebook. What changes
+models waits for the document's lock.
 
 Used by every live component. All calls come on the loop that owns the page; a worker thread first goes back there.
 Panel's periodic callbacks are never used: they toggle the process-wide busy state, and cost grows with the square of
@@ -9,13 +10,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from math import nan
 from typing import Any
 
 import panel as pn
+from bokeh.models import ColumnDataSource
 from panel.custom import JSComponent
 from tornado.iostream import StreamClosedError
 from tornado.websocket import WebSocketClosedError
+
+from stratpanel.dashboard import frames
 
 log = logging.getLogger("stratpanel.dashboard")
 
@@ -51,9 +56,30 @@ class Delivery:
             except RuntimeError:  # a plain script without a loop: nobody else can write now
                 self._flush()
 
-    def post(self, component: JSComponent, text: str) -> None:
-        """Send an encoded message to a component of this page."""
-        self.run(lambda: component._send_msg(text))
+    def post(self, component: JSComponent, text: str, own: str = "") -> None:
+        """Send an encoded message to a component of this page: `own` begins it, `text` may be every page's."""
+        if self._written(lambda: [frames.message(model, own, text) for model in _ids(component)]):
+            return
+        self.run(lambda: component._send_msg(own + text))
+
+    def append(self, source: ColumnDataSource, columns: Mapping[str, Sequence[float | None]], rollover: int) -> None:
+        """Add rows to a figure; None is a gap. In a served page the browser alone has them, until `data` is set."""
+        if self._written(lambda: [frames.streamed(source.id, columns, rollover)]):
+            return
+        values = {name: [nan if value is None else value for value in column] for name, column in columns.items()}
+        self.run(lambda: source.stream(values, rollover=rollover))
+
+    def _written(self, events: Callable[[], list[str]]) -> bool:
+        """Write events past Bokeh, unless something still waits: what was said first arrives first."""
+        if self.closed:
+            return True
+        if self._doc is None or self._scheduled:
+            return False
+        try:
+            return frames.send(self._doc, events)
+        except (WebSocketClosedError, StreamClosedError):
+            self.closed = True
+            return True
 
     def _flush(self) -> None:
         self._scheduled = False
@@ -87,3 +113,9 @@ class Delivery:
         self._waiting.clear()
         for task in list(self._tasks):
             task.cancel()
+
+
+def _ids(component: JSComponent) -> list[str]:
+    """The ids of a component's models that a browser knows."""
+    views, unreal = pn.state._views, pn.state._fake_roots
+    return [model.id for root, (model, _) in component._models.items() if root in views and root not in unreal]

@@ -27,9 +27,10 @@ log = logging.getLogger("stratpanel.dashboard")
 
 RECENT = 2000
 FIRST = 1000
-FEW_VIEWS = 3
-QUICK_S = 0.1  # between batches while few look
-CALM_S = 0.25  # while many do: each batch costs each page three frames
+GATHER_MS = 50  # how long the supervisor may gather lines: each at once would cost it and us five times as much
+QUICK_S = 0.05  # between batches while few look
+CALM_S = 0.25  # while many do
+MESSAGES_PER_S = 80.0  # to all views of a log together
 MOST_IN_A_BATCH = 4000
 RETRY_S = 1.0
 
@@ -104,14 +105,15 @@ class Tail:
 
     def _read(self) -> None:
         cursor: str | None = None
+        path = strategy_path(self.id)
         while not self._closing.is_set():
             try:
                 if cursor is None:
-                    page = self.calls.call("GET", f"{strategy_path(self.id)}/logs", query={"lines": FIRST})
+                    page = self.calls.call("GET", f"{path}/logs", query={"lines": FIRST})
                     lines = [(item["cursor"], line_of(item)) for item in page["lines"]]
                     self._post(self._begin, lines)
                     cursor = lines[-1][0] if lines else ""
-                self._stream = self.calls.stream(f"{strategy_path(self.id)}/logs/stream", cursor)
+                self._stream = self.calls.stream(f"{path}/logs/stream?every_ms={GATHER_MS}", cursor)
                 cursor = self._follow(self._stream, cursor)
             except NotFound as error:
                 self._post(self._trouble, error.message)
@@ -164,7 +166,7 @@ class Tail:
         self._batch += [line for _, line in arrived]
         if self._pending is not None or not self._batch:
             return
-        pace = QUICK_S if len(self.views) <= FEW_VIEWS else CALM_S
+        pace = min(CALM_S, max(QUICK_S, len(self.views) / MESSAGES_PER_S))
         wait = max(0.01, self._last_batch + pace - self.loop.time())
         self._pending = self.loop.call_later(wait, self._send)
 

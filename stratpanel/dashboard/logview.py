@@ -64,7 +64,7 @@ class LogView(JSComponent):
 
     def more(self, text: str) -> None:
         """A batch of the feed, encoded once for all views; our generation is put in front."""
-        self._delivery.post(self, f'{{"g":{self._generation},{text[1:]}')
+        self._delivery.post(self, text[1:], f'{{"g":{self._generation},')
 
     def restarted(self, tail: Tail) -> None:
         """The recent lines as a whole."""

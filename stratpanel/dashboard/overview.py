@@ -96,7 +96,7 @@ class Overview(pn.viewable.Viewer):
         id_ = self._chosen
         if id_ is not None and self._layout.visible:
             cpu, memory = self._screen.source.usage.get(id_, (None, None))
-            self._screen.delivery.run(lambda: self.charts.point(now, cpu, memory))
+            self.charts.point(self._screen.delivery, now, cpu, memory)
 
 
 LAYOUT = """

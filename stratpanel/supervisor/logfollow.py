@@ -81,6 +81,8 @@ class LogFollows:
         self._sources: dict[str, _Source] = {}
         self._ticks = 0
         self._timer: asyncio.TimerHandle | None = None
+        self.every_s = EVENTS_EVERY_S
+        """Seconds between two looks at what the kernel told. 50 ms instead of 4 costs a fifth at 100 lines a second."""
         self._listen()
 
     def follow(self, log_path: str, cursor: str | None = None, runs: Runs | None = None) -> LogFollower:
@@ -119,7 +121,7 @@ class LogFollows:
 
     def _told(self) -> None:
         self._loop.remove_reader(self._watch.fd)
-        self._loop.call_later(EVENTS_EVERY_S, self._listen)
+        self._loop.call_later(self.every_s, self._listen)
         for path in set(self._watch.changed()):
             for source in list(self._sources.values()) if path is None else [self._sources.get(path)]:
                 if source is not None:

@@ -242,7 +242,9 @@ def _past_paths() -> Part:
             "get": _get("lines of the log", ref("LogPage"), *page),
             "delete": _do("empty the log", ANY_OBJECT),
         },
-        f"{STRATEGY}/logs/stream": {"get": _stream("lines as they are printed", lines, errors=("429",))},
+        f"{STRATEGY}/logs/stream": {
+            "get": _stream("lines as they are printed", lines, _whole("every_ms", 0, 1000), errors=("429",))
+        },
         f"{STRATEGY}/runs": {"get": _get("past runs", an_object(runs=list_of(ANY_OBJECT)), _whole("limit", 1, 10_000))},
         f"{STRATEGY}/usage": {
             "get": _get(
@@ -255,6 +257,7 @@ def _past_paths() -> Part:
                 ANY_OBJECT,
                 _parameter("run", TEXT),
                 _parameter("since", moment),
+                _whole("after", 0, 2**40),
                 _whole("limit", 1, 20_000),
             )
         },
