@@ -42,7 +42,7 @@ _armed = False
 _callbacks: list[Callable[[str], object]] = []
 _file_lock = threading.Lock()
 _file: int | None = None
-_heartbeat_due: float | None = None
+_last_beat: tuple[float, float | None] | None = None  # when (monotonic), and the promise it made
 
 
 def running() -> bool:
@@ -61,8 +61,8 @@ def sleep(seconds: float) -> bool:
 def on_stop(callback: Callable[[str], object]) -> Callable[[str], object]:
     """Call `callback(reason)` once when the strategy is told to stop; usable as a decorator.
 
-    Reasons: stop, restart, window (its schedule ended), memory, panic, kill, down, or unknown when run by hand. It runs
-    in the main thread before the grace is over: cancel orders here, quickly.
+    Reasons: stop, restart, window (its schedule ended), memory, quiet, watchdog, panic, kill, down, or unknown when run
+    by hand. It runs in the main thread before the grace is over: cancel orders here, quickly.
     """
     _arm()
     _callbacks.append(callback)
@@ -113,12 +113,15 @@ def note(text: str) -> None:
 
 
 def heartbeat(within: float | None = None) -> None:
-    """Say "I am alive"; `within` seconds is when the next one is due, after which the supervisor calls it quiet."""
-    global _heartbeat_due
+    """Say "I am alive". With the strategy's setting `watchdog_s` silence becomes an alert, and a restart if wanted.
+
+    `within` seconds is when the next one is due, instead of `watchdog_s`: say 600 before a long download.
+    """
+    global _last_beat
     now = time.monotonic()
-    if _heartbeat_due is not None and now < _heartbeat_due - (within or 0) + 1.0:
-        return  # at most one a second reaches the file
-    _heartbeat_due = now + (within or 0)
+    if _last_beat is not None and now < _last_beat[0] + 1.0 and _last_beat[1] == within:
+        return  # at most one a second reaches the file, but each change of the promise
+    _last_beat = (now, within)
     _report({"kind": "heartbeat", "within": within})
 
 

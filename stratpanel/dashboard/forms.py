@@ -44,6 +44,7 @@ LABELS = {
     "backoff_max_s": "Longest wait, s",
     "stable_s": "Stable after, s",
     "quiet_after": "Quiet after, s",
+    "watchdog_s": "Watchdog, s",
     "on_special": "Special sessions too",
     "nice": "Nice level",
 }

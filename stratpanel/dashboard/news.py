@@ -29,6 +29,7 @@ TOASTS = {
     "disk": "bad",
     "calendar": "warn",
     "quiet": "warn",
+    "watchdog": "warn",
     "hook": "warn",
     "registry": "warn",
 }

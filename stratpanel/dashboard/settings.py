@@ -44,7 +44,7 @@ class SettingsForm(pn.viewable.Viewer):
         self._restart = Fields(
             RestartPolicy, ("policy", "max_restarts", "window_s", "backoff_s", "backoff_max_s", "stable_s"), "restart"
         )
-        self._quiet = Fields(Strategy, ("quiet_after", "quiet_restart"))
+        self._quiet = Fields(Strategy, ("quiet_after", "quiet_restart", "watchdog_s", "watchdog_restart"))
         self._log = Fields(LogPolicy, ("max_mb", "keep", "keep_days"), "log")
         self._groups = (self._general, self._running, self._limits, self._restart, self._quiet, self._log)
         for group in self._groups:

@@ -77,6 +77,13 @@ class Strategy(Model):
         None, bounds=(1, 31 * 86400), allow_None=True, doc="seconds without a log line that count as quiet; null: off"
     )
     quiet_restart: bool = param.Boolean(False, doc="whether a quiet strategy is restarted")
+    watchdog_s: float | None = param.Number(
+        None,
+        bounds=(1, 31 * 86400),
+        allow_None=True,
+        doc="seconds without live.heartbeat() that are too many, where it did not say itself; null: off",
+    )
+    watchdog_restart: bool = param.Boolean(False, doc="whether it is restarted when its heartbeat stays away")
     before_start: str | list[str] | None = IdOrCommand(
         None, allow_None=True, doc="a strategy's id or a command that must have exited 0 today"
     )

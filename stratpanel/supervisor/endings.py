@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 log = logging.getLogger("stratpanel.endings")
 
 A_PERSONS_STOP: Final = frozenset({"stop", "kill"})
-COUNTS_AS_FAILURE: Final = frozenset({"memory", "quiet"})  # stops by us that the restart policy treats as crashes
+# stops by us that the restart policy treats as crashes
+COUNTS_AS_FAILURE: Final = frozenset({"memory", "quiet", "watchdog"})
 
 
 def end_in_words(record: dict[str, Any]) -> str:
@@ -50,7 +51,8 @@ class Endings:
         core = self._core
         unit.run = None
         unit.cancel("alive")
-        unit.quiet, unit.over_limit, unit.memory_warned = False, 0, False
+        unit.over_limit, unit.memory_warned = 0, False
+        unit.silences.clear()
         unit.cpu_percent = unit.memory_mb = None
         if run.line is not None:
             run.line.close()
@@ -119,7 +121,7 @@ class Endings:
         now = core.clock.time()
         lived = float(record.get("ended") or now) - run.started
         unit.recent = recent_restarts(unit.recent, now, lived, rules)
-        if cause == "quiet":
+        if cause in ("quiet", "watchdog"):
             rules = RestartRules("always", rules.max_restarts, rules.window_s, rules.backoff_s, rules.backoff_max_s)
         verdict = after_end(failed, unit.recent, rules, self._rng)
         decision = core.reconciler.decision(unit)

@@ -106,6 +106,7 @@ class Target:
     known: frozenset[int] = frozenset()
     limit_mb: float | None = None
     log_path: str | None = None
+    live_path: str | None = None
 
 
 def children_of(procs: Mapping[int, Proc]) -> dict[int, list[int]]:

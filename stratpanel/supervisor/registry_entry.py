@@ -73,6 +73,8 @@ _SAME = (
     "start_seconds",
     "quiet_after",
     "quiet_restart",
+    "watchdog_s",
+    "watchdog_restart",
     "before_start",
     "priority",
     "log",

@@ -20,6 +20,7 @@ from typing import Final
 import psutil
 
 from stratpanel.supervisor import procfs
+from stratpanel.supervisor.heartbeats import Beat, Heartbeats
 from stratpanel.supervisor.procfs import PAGE, TICKS, Target
 
 log = logging.getLogger("stratpanel.sampling")
@@ -41,6 +42,7 @@ class Tick:
     open_files: dict[str, int] = field(default_factory=dict)
     members: dict[str, int] = field(default_factory=dict)
     last_output: dict[str, float] = field(default_factory=dict)
+    beats: dict[str, Beat] = field(default_factory=dict)
     host: dict[str, float] = field(default_factory=dict)
 
 
@@ -118,6 +120,7 @@ class Sampler:
         self._ticks: dict[int, tuple[int, int]] = {}  # pid → (start ticks, CPU ticks) at the previous pass
         self._previous: float | None = None
         self._count = 0
+        self._heartbeats = Heartbeats()
 
     def start(self) -> None:
         """Begin; the first tick comes at once."""
@@ -162,6 +165,7 @@ class Sampler:
             self._sample_target(target, pids, procs, elapsed, slow, tick)
             used_now.update((pid, (procs[pid].start_ticks, procs[pid].cpu_ticks)) for pid in pids)
         self._seen, self._ticks = seen_now, used_now
+        self._heartbeats.keep({target.id for target in targets if target.live_path is not None})
         memory = psutil.virtual_memory()
         tick.host = {
             "cpu_percent": psutil.cpu_percent(),
@@ -184,6 +188,10 @@ class Sampler:
                 tick.last_output[target.id] = os.stat(target.log_path).st_mtime
             except OSError:  # nothing printed yet
                 pass
+        if target.live_path is not None:
+            beat = self._heartbeats.of(target.id, target.live_path)
+            if beat is not None:
+                tick.beats[target.id] = beat
         if not pids:
             return
         ticks, pages, threads = 0, 0, 0

@@ -20,8 +20,8 @@ FILE_NAME = "stratpanel.toml"
 DEFAULT_MEMORY_MB = 1024.0  # the seed's figure
 MEMORY_VARIABLE = "STRATEGY_MEMORY_LIMIT_MB"
 ALERTS = (
-    *("crash", "fatal", "lost", "memory", "quiet", "missed_start", "stop_failed", "calendar", "disk", "panic"),
-    *("before_start", "schedule"),
+    *("crash", "fatal", "lost", "memory", "quiet", "watchdog", "missed_start", "stop_failed", "calendar", "disk"),
+    *("panic", "before_start", "schedule"),
 )
 EVENT_TYPES = (
     *ALERTS,
@@ -316,7 +316,7 @@ _DEFAULT = """\
 
 # Who is told. The command gets the event as JSON on standard input and has 10 seconds.
 # Types, default: the first line.
-#   crash fatal lost memory quiet missed_start stop_failed calendar disk panic before_start schedule
+#   crash fatal lost memory quiet watchdog missed_start stop_failed calendar disk panic before_start schedule
 #   started stopped exited restarted reset deployed promoted added removed config source
 #   pause resume down registry clock note supervisor schedule_missed schedule_max_instances schedule_error log_cleared,
 #   or "all"

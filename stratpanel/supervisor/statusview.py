@@ -33,6 +33,9 @@ def status(unit: Unit, now: float, zone: tzinfo, log_path: str, mask: Any = None
     alive = run is not None and run.leader_pid is not None and unit.is_live
     schedule = config.get("schedule") or {}
     hold = hold_to_json(unit.hold)
+    if mask and hold["why"]:
+        hold["why"] = mask(hold["why"])
+    why = "; ".join([unit.why, *unit.silences.values()])
     mode = run.mode if run is not None else config.get("mode") or "paper"
     standing = unit.standing
     runs = run.version if run is not None else standing.promoted if mode == "live" else standing.deployed
@@ -40,7 +43,7 @@ def status(unit: Unit, now: float, zone: tzinfo, log_path: str, mask: Any = None
         "id": unit.id,
         "name": config.get("name") or unit.id,
         "state": unit.state.value,
-        "why": mask(unit.why) if mask else unit.why,
+        "why": mask(why) if mask else why,
         "pid": run.leader_pid if run is not None and alive else None,
         "runner_pid": run.runner_pid if run is not None else None,
         "run_id": run.run_id if run is not None else last.run_id if last is not None else None,

@@ -30,6 +30,7 @@ WORDS: Final = {
     "panic": "panic",
     "memory": "over its memory limit",
     "quiet": "silent for too long",
+    "watchdog": "its heartbeat stayed away",
     "restart": "restarting",
     "down": "stratpanel is going down",
     "late": "it appeared after its start was given up",

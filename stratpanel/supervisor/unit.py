@@ -121,7 +121,7 @@ class Unit:
         self.queue_place: int | None = None
         self.over_limit = 0
         self.memory_warned = False
-        self.quiet = False
+        self.silences: dict[str, str] = {}  # "quiet" and "watchdog": what it does not do, in words
         self.spent: float | None = None  # epoch seconds at which it ended by itself: its window is used up
         self.gate_told: object = None  # the day on which an alert about before_start was given
         self.past: deque[tuple[str, float, float]] = deque(maxlen=20)  # ended runs: id, started, ended
@@ -139,6 +139,11 @@ class Unit:
         return f"<Unit {self.id} {self.state.value}: {self.why}>"
 
     # -- events ---------------------------------------------------------------------------------------------------
+    @property
+    def quiet(self) -> bool:
+        """True while its log is silent or its heartbeat overdue."""
+        return bool(self.silences)
+
 
     def start_asked(self, why: str) -> bool:
         """Somebody or something starts it; the start itself is under way elsewhere."""

@@ -6,9 +6,11 @@ The loop's thread hands it each tick of the sampler. It never samples itself and
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 from stratpanel.model.states import State
+from stratpanel.supervisor import reports
 from stratpanel.supervisor.procfs import Target
 from stratpanel.supervisor.sampling import Series, Tick
 from stratpanel.supervisor.unit import Unit
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 WARN_AT: Final = 0.8  # of the limit
 WARN_AGAIN_BELOW: Final = 0.7  # one warning per climb, not one per sample around 80 %
 OVER_TIMES: Final = 3  # samples in a row above the limit before it is stopped
+GAP_S: Final = 10.0  # without a tick: we or the machine slept; heartbeats are due from the waking on
 
 
 class Watch:
@@ -28,6 +31,7 @@ class Watch:
         self._core = core
         self.series: dict[str, Series] = {}
         self.last: Tick | None = None
+        self._woke = 0.0
 
     def targets(self) -> tuple[Target, ...]:
         """The trees the sampler should look at from now on."""
@@ -37,7 +41,7 @@ class Watch:
             if run is None or run.phase in ("asked", "ended"):
                 continue
             limit = (unit.config.get("limits") or {}).get("memory_mb")
-            quiet = unit.config.get("quiet_after")
+            quiet, watchdog = unit.config.get("quiet_after"), unit.config.get("watchdog_s")
             found.append(
                 Target(
                     id=unit.id,
@@ -48,12 +52,15 @@ class Watch:
                     known=run.members,
                     limit_mb=float(limit) if limit else None,
                     log_path=run.log_path if quiet else None,
+                    live_path=str(reports.file_of(self._core.workspace, unit.id, run.run_id)) if watchdog else None,
                 )
             )
         return tuple(found)
 
     def take(self, tick: Tick) -> None:
         """One second's figures."""
+        if self.last is not None and tick.t - self.last.t > GAP_S:
+            self._woke = tick.t
         self.last = tick
         second = int(tick.t)
         for unit in self._core.units.values():
@@ -87,18 +94,44 @@ class Watch:
             self._core.stops.ask(unit, reason="memory", by="supervisor", why=why)
 
     def _quiet(self, unit: Unit, tick: Tick) -> None:
+        """Silence in its log, and heartbeats that stay away: each is told once, and may restart it."""
+        if unit.state is not State.RUNNING or unit.run is None:
+            return
+        silent = self._silent_since(unit, tick)
+        late = self._late_since(unit, tick)
+        self._fell_quiet(unit, tick, "quiet", "no line in its log", silent, unit.config.get("quiet_restart"))
+        self._fell_quiet(unit, tick, "watchdog", "no heartbeat", late, unit.config.get("watchdog_restart"))
+
+    def _silent_since(self, unit: Unit, tick: Tick) -> float | None:
+        """Since when its log is silent for longer than `quiet_after`; None while it is not."""
         allowed = unit.config.get("quiet_after")
-        if not allowed or unit.state is not State.RUNNING or unit.run is None:
+        heard = max(tick.last_output.get(unit.id, 0.0), unit.run.started if unit.run else 0.0)
+        return heard if allowed and tick.t - heard > float(allowed) else None
+
+    def _late_since(self, unit: Unit, tick: Tick) -> float | None:
+        """Since when its heartbeat is overdue: past what it promised itself, else past `watchdog_s`."""
+        allowed = unit.config.get("watchdog_s")
+        if not allowed:
+            return None
+        beat = tick.beats.get(unit.id)
+        heard = max(beat.t if beat else 0.0, unit.run.started if unit.run else 0.0)
+        within = beat.within if beat is not None and beat.within else float(allowed)
+        return heard if tick.t - max(heard, self._woke) > within else None
+
+    def _fell_quiet(
+        self, unit: Unit, tick: Tick, kind: str, words: str, since: float | None, restart: bool | None
+    ) -> None:
+        if (kind in unit.silences) == (since is not None):
             return
-        heard = max(tick.last_output.get(unit.id, 0.0), unit.run.started)
-        silent = tick.t - heard
-        quiet = silent > float(allowed)
-        if quiet == unit.quiet:
+        if since is None:
+            del unit.silences[kind]
+            unit.touch()
             return
-        unit.quiet = quiet
+        when = datetime.fromtimestamp(since, UTC).astimezone(self._core.zone)
+        unit.silences[kind] = f"{words} since {when:%H:%M:%S}"
         unit.touch()
-        if not quiet:
-            return
-        self._core.happened("quiet", unit, "supervisor", f"no line in its log for {silent:.0f} s")
-        if unit.config.get("quiet_restart"):
-            self._core.stops.ask(unit, reason="quiet", by="supervisor", why=f"silent for {silent:.0f} s")
+        for_s = f"{tick.t - since:.0f} s"
+        self._core.happened(kind, unit, "supervisor", f"{words} for {for_s}")
+        if restart:
+            why = f"silent for {for_s}" if kind == "quiet" else f"{words} for {for_s}"
+            self._core.stops.ask(unit, reason=kind, by="supervisor", why=why)

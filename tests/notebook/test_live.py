@@ -55,6 +55,16 @@ def test_reports_reach_the_file_with_their_time(tmp_path: Path) -> None:
     assert all(isinstance(row["t"], float) for row in (metric, signal_, note))
 
 
+def test_heartbeats_are_one_a_second_but_each_new_promise_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "live.jsonl"
+    done = run(
+        "from stratpanel import live\nfor within in (600, 600, 5, 5, None): live.heartbeat(within)\n",
+        STRATPANEL_LIVE_FILE=str(path),
+    )
+    assert done.returncode == 0, done.stderr
+    assert [row["within"] for row in reports(path)] == [600, 5, None]
+
+
 def test_threads_never_tear_a_report(tmp_path: Path) -> None:
     path = tmp_path / "live.jsonl"
     program = (

@@ -25,7 +25,7 @@ class NoticeBoard {
 
   drawEvents() {
     if (this.drawer.hidden) { return }
-    const tones = {crash: "bad", fatal: "bad", lost: "bad", memory: "bad", missed_start: "bad", started: "good", stopped: "idle", panic: "bad", quiet: "warn"}
+    const tones = {crash: "bad", fatal: "bad", lost: "bad", memory: "bad", missed_start: "bad", started: "good", stopped: "idle", panic: "bad", quiet: "warn", watchdog: "warn"}
     const zone = this.store.supervisor.timezone
     this.list.replaceChildren(...this.store.events.slice(-200).reverse().map((event) => h("li", {class: tones[event.type] || ""},
       h("time", {class: "muted", title: event.at ? dateClock(event.at, zone) : ""}, event.at ? secondsOf(event.at, zone) : ""), h("span", {class: "what"}, event.id ? h("button", {type: "button", class: "id", onclick: () => this.store.ask("open", {page: "strategy", id: event.id}).catch((error) => this.store.toast("bad", error.message))}, event.id) : null, event.message || event.type, h("span", {class: "muted by"}, event.by ? " · " + event.by : "")))))
