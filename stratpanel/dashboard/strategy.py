@@ -17,7 +17,7 @@ from stratpanel.dashboard.logview import LogView
 from stratpanel.dashboard.screen import Screen
 from stratpanel.dashboard.wire import Drawn
 
-TABS = ("logs", "resources", "schedule", "runs", "source", "settings")
+TABS = ("logs", "live", "resources", "schedule", "runs", "source", "settings")
 
 
 class StrategyHead(Drawn):
@@ -26,8 +26,8 @@ class StrategyHead(Drawn):
     strategy = param.String()
     tab = param.String(default="logs")
 
-    _esm = script("columns", "rules", "menu", "strategy")
-    _stylesheets = styles("strategy")
+    _esm = script("columns", "rules", "startform", "menu", "strategy")
+    _stylesheets = styles("strategy", "startform")
 
 
 class RunsTable(Drawn):
@@ -47,9 +47,11 @@ class Part(Protocol):
 
 
 class StrategyPage(pn.viewable.Viewer):
-    """Everything about one strategy; `turn_to` another tab, `close` when it is left."""
+    """Everything about one strategy; `turn_to` another tab, `close` when it is left. Without `head`: the tab alone."""
 
-    def __init__(self, screen: Screen, id_: str, tab: str = "logs", *, run: str = "", **params: Any) -> None:
+    def __init__(
+        self, screen: Screen, id_: str, tab: str = "logs", *, run: str = "", head: bool = True, **params: Any
+    ) -> None:
         super().__init__(**params)
         self._screen = screen
         self.id = id_
@@ -57,7 +59,8 @@ class StrategyPage(pn.viewable.Viewer):
         self._parts: dict[str, Any] = {}
         self._closers: list[Callable[[], None]] = []
         self._body = pn.Column(sizing_mode="stretch_both", margin=0, stylesheets=[FILL])
-        self._layout = pn.Column(self.head, self._body, sizing_mode="stretch_both", margin=0, stylesheets=[FILL])
+        shown = [self.head, self._body] if head else [self._body]
+        self._layout = pn.Column(*shown, sizing_mode="stretch_both", margin=0, stylesheets=[FILL])
         self.turn_to(tab, run=run)
 
     def __panel__(self) -> pn.Column:
@@ -115,6 +118,16 @@ class StrategyPage(pn.viewable.Viewer):
         view = Resources(self._screen, self.id)
         self._closers.append(view.close)
         return view
+
+    def _live(self) -> Any:
+        from stratpanel.dashboard.reported import Reported
+
+        view = Reported(self._screen, self.id, self._live_is_shown)
+        self._closers.append(view.close)
+        return view
+
+    def _live_is_shown(self) -> bool:
+        return self.tab == "live"
 
     def _schedule(self) -> Any:
         from stratpanel.dashboard.schedule import ScheduleEditor

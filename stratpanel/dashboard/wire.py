@@ -136,8 +136,8 @@ class Drawn(JSComponent):
 class Board(Drawn):
     """The table of strategies with its toolbar."""
 
-    _esm = script("columns", "rules", "menu", "board", "board_keys")
-    _stylesheets = styles("board")
+    _esm = script("columns", "rules", "startform", "menu", "board", "board_keys")
+    _stylesheets = styles("board", "startform")
 
 
 class Header(Drawn):

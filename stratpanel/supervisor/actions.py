@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("stratpanel.actions")
 
 START_S: Final = 120.0  # queue, deploy and fork; a start that takes longer is reported as still under way
+CROWD_S: Final = 0.5  # past what the machine is good for, a thousand starts at once do not count a thousand times
 AT_REST: Final = frozenset({State.STOPPED, State.EXITED, State.FATAL, State.LOST})
 
 
@@ -43,6 +44,7 @@ class Actions:
 
     def __init__(self, core: Core) -> None:
         self._core = core
+        self._crowd, self._crowd_at = 0, float("-inf")
 
     def _result(self, unit: Unit, changed: bool, warnings: list[str] | None = None) -> ActionResult:
         return ActionResult(changed, self._core.status_of(unit), warnings or [])
@@ -62,7 +64,7 @@ class Actions:
         core = self._core
         core.starts.check(unit)
         if params and unit.state not in (State.STARTING, State.RUNNING):
-            await asyncio.to_thread(core.preparation.check_params, dict(unit.config), dict(params))
+            await asyncio.to_thread(core.preparation.check_params, unit.id, dict(unit.config), dict(params))
             core.starts.check(unit)  # a panic, say, may have come while the script was asked
         order = Order(by=by, cause="person", params=dict(params or {}), args=args, deploy=deploy)
         changed = False
@@ -82,8 +84,11 @@ class Actions:
 
     def _crowding(self) -> list[str]:
         """The warning of the seed's scaling table, when more strategies run than it allows on this machine."""
-        running = sum(unit.is_live for unit in self._core.units.values())
-        good_for = self._core.advice.max_strategies
+        running, good_for = self._crowd, self._core.advice.max_strategies
+        now = self._core.clock.monotonic()
+        if running <= good_for or now - self._crowd_at > CROWD_S:
+            running = self._crowd = sum(unit.is_live for unit in self._core.units.values())
+            self._crowd_at = now
         if running <= good_for:
             return []
         return [f"{running} strategies run; this machine is good for {good_for} (see `stratpanel doctor`)"]
@@ -230,7 +235,7 @@ class Actions:
         core, found = self._core, []
         now = core.clock.now()
         for unit in core.units.values():
-            if unit.is_live or unit.spent is not None or unit.removed:
+            if unit.is_live or unit.spent is not None or unit.removed or unit.refusal is not None:
                 continue
             decision = decide(unit.plan, core.reconciler.calendar(unit), unit.hold, now)
             if decision.run is True:

@@ -203,20 +203,19 @@ class Answers:
         found = await asyncio.to_thread(self._core.history.runs, self._core.unit(id).id, limit)
         return [self._masked(run, MAY_HOLD_SECRETS) for run in found]
 
-    async def live(self, id: str, run: str | None, since: float | None, limit: int) -> Json:
+    async def live(self, id: str, run: str | None, since: float | None, limit: int, after: int = 0) -> Json:
         """What a run reported through stratpanel.live; the newest run with reports unless one is named."""
         unit = self._core.unit(id)
-        return await asyncio.to_thread(self._live, unit.id, run, since, limit)
+        return await asyncio.to_thread(self._live, unit.id, run, since, limit, after)
 
-    def _live(self, id: str, run: str | None, since: float | None, limit: int) -> Json:
+    def _live(self, id: str, run: str | None, since: float | None, limit: int, after: int) -> Json:
         workspace = self._core.workspace
         runs = reports.runs_with_reports(workspace, id)
         if run is not None and run not in runs:
             raise NotFound(f"{id} has no run {run[:200]!r} with reports", code="RUN_NOT_FOUND")
         chosen = run or (runs[0] if runs else None)
-        found = (
-            reports.read(reports.file_of(workspace, id, chosen), since=since, limit=limit) if chosen else reports.NONE
-        )
+        path = reports.file_of(workspace, id, chosen) if chosen else None
+        found = reports.read(path, since=since, limit=limit, after=after) if path else reports.NONE
         return {"run_id": chosen, "runs": runs, **found}
 
     async def parameters(self, id: str) -> Json:

@@ -6,6 +6,7 @@ imports, constants, functions and classes (`parameters_child.py`) and tells what
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import signal
@@ -33,6 +34,20 @@ class Parameters:
     def to_json(self) -> dict[str, Any]:
         """The body of `GET …/parameters`."""
         return {"class": self.class_name, "parameters": self.parameters, "problem": self.problem}
+
+
+def may_declare(script: Path) -> bool:
+    """Whether the script has a class with a base at its top: only then a Param class can be its own.
+
+    A look at the text, in milliseconds: most strategies have none, and their start then waits for no child process.
+    True for what is no Python, so that the child says what is wrong with it.
+    """
+    try:
+        tree = ast.parse(script.read_bytes())
+    except (OSError, SyntaxError, ValueError, RecursionError, MemoryError):  # the child tells which, in words
+        return True
+    blocks = [tree.body, *(node.body for node in tree.body if isinstance(node, ast.Try))]
+    return any(isinstance(node, ast.ClassDef) and node.bases for block in blocks for node in block)
 
 
 def read_parameters(script: Path, interpreter: str, *, timeout: float = READ_TIMEOUT_S) -> Parameters:

@@ -16,7 +16,7 @@ from stratpanel.model.errors import StratpanelError
 from stratpanel.process.records import write_json
 from stratpanel.supervisor import reports
 from stratpanel.supervisor.environment import Interpreter, command, interpreter, parameter_variables, surroundings
-from stratpanel.supervisor.parameters import Parameters, check_values, read_parameters
+from stratpanel.supervisor.parameters import Parameters, check_values, may_declare, read_parameters
 from stratpanel.supervisor.unit import Order
 from stratpanel.supervisor.uploads import entry_of
 
@@ -52,18 +52,23 @@ class Preparation:
         core = self._core
         return interpreter(config.get("interpreter"), core.workspace, core.settings.python or core.python)
 
-    def read_parameters(self, config: dict[str, Any]) -> Parameters:
-        """What the working copy's Param class declares; whatever is wrong with it is its `problem`."""
+    def read_parameters(self, id: str, config: dict[str, Any]) -> Parameters:
+        """What the Param class of the script that a start runs declares; whatever is wrong with it is its `problem`."""
         try:
-            script = entry_of(self._core.shelf.working_copy(config["file_path"]))
-            return read_parameters(script, self.python(config).path)
+            script = self._script(id, config)
+            return read_parameters(script, self.python(config).path) if may_declare(script) else Parameters()
         except StratpanelError as error:
             return Parameters(problem=error.message)
 
-    def check_params(self, config: dict[str, Any], params: dict[str, Any]) -> None:
+    def check_params(self, id: str, config: dict[str, Any], params: dict[str, Any]) -> None:
         """Ask the script's own Param class, in a child process, whether it takes these values. Raises InvalidValue."""
-        script = entry_of(self._core.shelf.working_copy(config["file_path"]))
-        check_values(script, self.python(config).path, {**(config.get("params") or {}), **params})
+        values = {**(config.get("params") or {}), **params}
+        check_values(self._script(id, config), self.python(config).path, values)
+
+    def _script(self, id: str, config: dict[str, Any]) -> Path:
+        """The promoted version's script for a live strategy, else the working copy, which a person's start deploys."""
+        live = self._core.shelf.versions.live(id) if config.get("mode") == "live" else None
+        return live.entry_path if live is not None else entry_of(self._core.shelf.working_copy(config["file_path"]))
 
     def run(self, id: str, config: dict[str, Any], order: Order, instance: dict[str, Any]) -> Prepared:
         """Deploy or verify the version, read secrets, and make the spec."""

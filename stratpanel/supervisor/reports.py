@@ -24,6 +24,7 @@ NONE: Final[Mapping[str, Any]] = {
     "notes": [],
     "heartbeat": None,
     "cut": False,
+    "next": 0,
 }
 
 
@@ -46,18 +47,19 @@ def runs_with_reports(workspace: Path, id: str) -> list[str]:
     return sorted((name.removesuffix(".jsonl") for name in names), reverse=True)
 
 
-def read(path: Path, *, since: float | None = None, limit: int = 5000) -> dict[str, Any]:
+def read(path: Path, *, since: float | None = None, after: int = 0, limit: int = 5000) -> dict[str, Any]:
     """Metrics as columns, signals and notes as rows, the last heartbeat; each at most `limit` newest, oldest first.
 
     `{"t": [epoch s], "metrics": {name: [number|null]}, "signals": [{"t", "side", "fields"}], "notes": [{"t", "text"}],
-    "heartbeat": {"t", "within"}|null, "cut": bool}`; `t` and every column have equal lengths. A file that is missing
-    gives empty lists; lines that are no reports of ours are skipped.
+    "heartbeat": {"t", "within"}|null, "cut": bool, "next": int}`; `t` and every column have equal lengths. `next` given
+    as `after` reads only what came since, so that following a run costs what it reports. A file that is missing gives
+    empty lists; lines that are no reports of ours are skipped.
     """
     points: list[tuple[float, Mapping[str, Any]]] = []
     signals: list[dict[str, Any]] = []
     notes: list[dict[str, Any]] = []
     heartbeat: dict[str, Any] | None = None
-    lines, cut = _last_lines(path)
+    lines, cut, end = _lines_after(path, after)
     for line in lines:
         entry = _report_in(line)
         if entry is None or (since is not None and entry["t"] <= since):
@@ -79,6 +81,7 @@ def read(path: Path, *, since: float | None = None, limit: int = 5000) -> dict[s
         "notes": notes[-limit:],
         "heartbeat": heartbeat,
         "cut": cut or max(len(points), len(signals), len(notes)) > limit,
+        "next": end,
     }
 
 
@@ -88,17 +91,22 @@ def prune(workspace: Path, id: str) -> None:
         file_of(workspace, id, run_id).unlink(missing_ok=True)
 
 
-def _last_lines(path: Path) -> tuple[list[bytes], bool]:
-    """Whole lines of the file's end, and whether there are older ones; the writer may be half-way through the last."""
+def _lines_after(path: Path, after: int) -> tuple[list[bytes], bool, int]:
+    """Whole lines from byte `after` on, whether some were left out, and the byte after them.
+
+    The writer may be half-way through the last line. A file shorter than `after` is another one: it is read whole.
+    """
     try:
         with path.open("rb") as file:
             size = os.fstat(file.fileno()).st_size
-            file.seek(max(0, size - READ_BYTES))
-            lines = file.read(READ_BYTES).split(b"\n")
+            begin = after if 0 < after <= size else 0
+            start = max(begin, size - READ_BYTES)
+            file.seek(start)
+            data = file.read(READ_BYTES)
     except FileNotFoundError:
-        return [], False
-    cut = size > READ_BYTES
-    return lines[1 if cut else 0 : -1], cut
+        return [], False, 0
+    lines, cut = data.split(b"\n"), start > begin
+    return lines[1 if cut else 0 : -1], cut, start + len(data) - len(lines[-1])
 
 
 def _report_in(line: bytes) -> dict[str, Any] | None:

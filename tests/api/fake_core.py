@@ -339,10 +339,10 @@ class FakeCore:
         self._known(id)
         return [{"run_id": f"{id}~1", "started": "2026-11-20T09:20:00+05:30", "ended": None, "exit_code": None}][:limit]
 
-    async def live(self, id: str, run: str | None, since: float | None, limit: int) -> Json:
+    async def live(self, id: str, run: str | None, since: float | None, limit: int, after: int = 0) -> Json:
         self._known(id)
         return {"run_id": None, "runs": [], "t": [], "metrics": {}, "signals": [], "notes": [], "heartbeat": None,
-                "cut": False}  # fmt: skip
+                "cut": False, "next": after}  # fmt: skip
 
     async def parameters(self, id: str) -> Json:
         self._known(id)

@@ -22,6 +22,7 @@ from stratpanel.dashboard.source import StreamItem
 from stratpanel.model.errors import Conflict, InvalidValue, NotFound
 from stratpanel.model.merge import merge_patch
 from stratpanel.model.strategy import Strategy
+from tests.dashboard.fake_reports import PARAMETERS, Reporting
 
 WHYS = {
     "running": "in its window until 15:15 IST",
@@ -74,14 +75,17 @@ class FakeWorkspace:
         self.logs: dict[str, list[dict[str, Any]]] = {}
         self.configs: dict[str, dict[str, Any]] = {}
         self.sources: dict[str, str] = {}
+        self.reporting: dict[str, Reporting] = {}
+        self.parameters: dict[str, dict[str, Any]] = {}
+        self.live_reads: list[str] = []
         self.events: list[dict[str, Any]] = []
         self.calls_made: list[tuple[str, str, Any]] = []
         self.delay_s = 0.0
+        self.overrides: list[dict[str, Any]] = []
         self._subscribers: list[Callable[[set[str], bool], None]] = []
         self._streams: dict[str, list[queue.Queue[StreamItem | None]]] = {}
         self._cursor = itertools.count(1)
         states = ["running"] * 6 + ["stopped", "stopped", "exited", "backoff", "fatal"]
-        self.overrides: list[dict[str, Any]] = []
         for n in range(count):
             name = NAMES[n % len(NAMES)] + ("" if n < len(NAMES) else f"-{n // len(NAMES)}")
             self.add(name, states[n % len(states)] if count > 1 else "running", n)
@@ -225,10 +229,6 @@ class FakeWorkspace:
                     {"name": name, "timezone": "Asia/Kolkata", "warning": None} for name in ("NSE", "NFO", "MCX")
                 ]
             }
-        if path.startswith("/api/calendars/"):
-            today = int(time.time()) // 86400 * 86400
-            return [
-                {
         if path == "/api/calendar-overrides":
             return {"overrides": self.overrides}
         if path.startswith("/api/calendars/") and method != "GET":
@@ -241,19 +241,23 @@ class FakeWorkspace:
                 self.overrides.append({**row, "reason": body["why"], "line": 7})
             self._later(self.happen, "calendar", None, f"{parts[3]} {parts[5]} changed")
             return {}
-                    "date": stamp(day)[:10],
+        if path.startswith("/api/calendars/"):
             closed = {row["date"] for row in self.overrides if row["kind"] == "closed"}
+            today = int(time.time()) // 86400 * 86400
+            return [
+                {
+                    "date": stamp(day)[:10],
                     "open": stamp(day + 13500),
                     "close": stamp(day + 36000),
                     "kind": "regular",
                     "why": "",
                 }
                 for day in range(today, today + 40 * 86400, 86400)
+                if stamp(day)[:10] not in closed
             ]
         if path == "/api/events":
             return {"events": self.events}
         if path == "/api/week":
-                if stamp(day)[:10] not in closed
             return {
                 "rows": [
                     {"id": id_, "start": row["next_start"], "stop": stamp(time.time() + 50_000), "why": "09:20"}
@@ -351,6 +355,11 @@ class FakeWorkspace:
                     },
                 ]
             }
+        if verb == "live":
+            self.live_reads.append("&".join(sorted(query)))
+            return self.reporting.setdefault(id_, Reporting()).answer(query)
+        if verb == "parameters":
+            return self.parameters.get(id_) or {"class": None, "parameters": [], "problem": None}
         if verb == "diff":
             return {"diff": "--- v1\n+++ working\n@@ -1 +1 @@\n-print('<i>old</i>')\n+print('<b>new</b>')\n"}
         if verb == "runs":
@@ -411,6 +420,18 @@ class FakeWorkspace:
         self.events.append(event)
         for stream in list(self._streams.get("events", ())):
             stream.put(StreamItem("event", str(seq), event))
+
+    def report(self, id_: str, what: str, *args: Any, **fields: Any) -> None:
+        """Let a strategy report: see Reporting."""
+        getattr(self.reporting.setdefault(id_, Reporting()), what)(*args, **fields)
+
+    def declare(self, id_: str, **answer: Any) -> None:
+        """Give a strategy's script a Param class."""
+        self.parameters[id_] = {**PARAMETERS, **answer}
+
+    def configure(self, id_: str, **values: Any) -> None:
+        """Change the configuration."""
+        self.configs[id_] = {**self.config(id_), **values}
 
     def appear(self, id_: str) -> None:
         """A strategy that somebody else made."""

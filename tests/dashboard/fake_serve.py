@@ -52,6 +52,10 @@ class Orders(threading.Thread):
             answer: object = {kind.__name__: sum(type(o) is kind for o in gc.get_objects()) for kind in kinds}
         elif name == "calls":
             answer = self._fake.calls_made
+        elif name == "row":
+            answer = self._fake.rows[str(args[0])]
+        elif name == "reads":
+            answer = self._fake.live_reads
         elif name == "set":
             for key, value in fields.items():
                 setattr(self._fake, key, value)

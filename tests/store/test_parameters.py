@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from stratpanel.model.errors import InvalidValue
-from stratpanel.supervisor.parameters import check_values, read_parameters
+from stratpanel.supervisor.parameters import check_values, may_declare, read_parameters
 from tests.support import pids_marked
 
 EMA = """
@@ -86,6 +86,20 @@ def test_an_endless_import_is_ended_with_everything_it_started(tmp_path: Path) -
 
 def test_a_missing_interpreter_is_a_sentence(tmp_path: Path) -> None:
     assert "cannot be started" in (read_parameters(script(tmp_path, EMA), "/no/such/python").problem or "")
+
+
+@pytest.mark.parametrize(
+    ("text", "may"),
+    [
+        (EMA, True),
+        ("import pandas\nprint(1)\nclass Plain:\n    pass\n", False),
+        ("def f():\n    class Inner(dict):\n        pass\n", False),
+        ("try:\n    class P(Base):\n        pass\nexcept NameError:\n    pass\n", True),
+        ("if x\n", True),
+    ],
+)
+def test_a_script_without_a_class_of_its_own_needs_no_child(tmp_path: Path, text: str, may: bool) -> None:
+    assert may_declare(script(tmp_path, text)) is may
 
 
 def test_good_values_pass(tmp_path: Path) -> None:

@@ -68,3 +68,20 @@ def test_only_the_newest_runs_are_kept(tmp_path: Path) -> None:
     assert len(kept) == reports.KEEP_FILES
     assert kept[0] == f"ema~{reports.KEEP_FILES + 2:04}"
     assert kept[-1] == "ema~0003"
+
+
+def test_following_reads_only_what_came_since(tmp_path: Path) -> None:
+    path = write(tmp_path / "r.jsonl", {"kind": "metric", "t": 1.0, "values": {"a": 1}})
+    first = reports.read(path)
+    assert first["next"] == path.stat().st_size
+    with path.open("a") as file:
+        file.write('{"kind": "metric", "t": 2.0, "values": {"a": 2}}\n{"kind": "no')
+    second = reports.read(path, after=first["next"])
+    assert second["t"] == [2.0]
+    with path.open("a") as file:
+        file.write('te", "t": 3.0, "text": "x"}\n')
+    third = reports.read(path, after=second["next"])
+    assert (third["t"], third["notes"]) == ([], [{"t": 3.0, "text": "x"}])
+    assert reports.read(path, after=third["next"])["next"] == third["next"]
+    write(path, {"kind": "metric", "t": 9.0, "values": {"a": 9}})
+    assert reports.read(path, after=third["next"])["t"] == [9.0], "a shorter file is another one"

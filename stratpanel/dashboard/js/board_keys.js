@@ -86,7 +86,7 @@ Object.assign(Board.prototype, {
     const may = this.store.user.role !== "viewer", alive = ALIVE.has(row.state), tab = (name) => () => this.store.ask("open", {page: "strategy", id, tab: name})
     popupMenu(this.root, anchor, [
       ["Open", "open", () => this.open(id)], ["Logs", "list", tab("logs")], ["Schedule", "week", tab("schedule")], ["Source", "copy", tab("source")], null,
-      ["Start", "play", () => this.act("start", [id]), may && !alive], ["Stop", "stop", () => this.act("stop", [id]), may && (alive || row.state === "lost")], ["Restart", "again", () => this.act("restart", [id]), may && alive],
+      ["Start", "play", () => this.act("start", [id]), may && !alive], ["Start with parameters…", "play", () => startAsking(this.root, this.store, id, () => mayAct(this.root, this.store, "start", [id])), may && !alive], ["Stop", "stop", () => this.act("stop", [id]), may && (alive || row.state === "lost")], ["Restart", "again", () => this.act("restart", [id]), may && alive],
       ["Kill (SIGKILL)", "bolt", () => this.act("kill", [id]), may && (alive || row.state === "lost")], ["Reset", "check", () => this.act("reset", [id]), may && ["fatal", "lost", "exited", "backoff"].includes(row.state)], null,
       row.hold === "paused" ? ["Resume its schedule", "play", () => this.act("resume", [id]), may] : ["Pause its schedule", "pause", () => this.act("pause", [id]), may],
     ], this.table)

@@ -56,7 +56,7 @@ class Store {
     const settle = (id) => { if (this.pending.get(id) === verb) { this.pending.delete(id) } }
     const results = await Promise.all(wanted.map(async (id) => {
       try { return {id, ok: true, ...(await this.ask("act", {verb, id, args}))} }
-      catch (error) { return {id, ok: false, message: error.message} }
+      catch (error) { return {id, ok: false, message: error.message, fields: error.fields} }
       finally { settle(id); this.emit("rows", new Set([id])) }
     }))
     for (const result of results) {

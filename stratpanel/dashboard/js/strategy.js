@@ -1,6 +1,6 @@
 // The head of a strategy's page: where one is, its state and figures, its actions, and the tabs.
 
-const TABS = [["logs", "Logs"], ["resources", "Resources"], ["schedule", "Schedule"], ["runs", "Runs"], ["source", "Source"], ["settings", "Settings"]]
+const TABS = [["logs", "Logs"], ["live", "Live"], ["resources", "Resources"], ["schedule", "Schedule"], ["runs", "Runs"], ["source", "Source"], ["settings", "Settings"]]
 
 class StrategyHead {
   constructor(model, el) {
@@ -40,7 +40,7 @@ class StrategyHead {
     if (!this.root.isConnected || event.ctrlKey || event.metaKey || event.altKey || path.some((node) => ["INPUT", "TEXTAREA", "SELECT", "DIALOG"].includes(node.tagName) || node.isContentEditable)) { return }
     if (event.key === "Escape") { this.store.ask("open", {page: "board"}) }
     else if (event.key === "s") { this.act("start") } else if (event.key === "x") { this.act("stop") } else if (event.key === "r") { this.act("restart") }
-    else if (/^[1-6]$/.test(event.key)) { this.go(TABS[Number(event.key) - 1][0]) }
+    else if (/^[1-7]$/.test(event.key)) { this.go(TABS[Number(event.key) - 1][0]) }
   }
 
   go(tab) {
@@ -90,7 +90,8 @@ class StrategyHead {
     if (!row || this.store.pending.has(this.id)) { return }
     const alive = ALIVE.has(row.state)
     if ((verb === "start" && alive && row.state !== "backoff") || (["stop", "restart"].includes(verb) && !alive && row.state !== "lost")) { this.store.toast("info", `${this.id} is ${row.state}; nothing to ${verb}`); return }
-    if (await mayAct(this.root, this.store, verb, [this.id])) { await this.store.act(verb, [this.id]) }
+    const ask = () => mayAct(this.root, this.store, verb, [this.id])
+    if (verb === "start") { await startAsking(this.root, this.store, this.id, ask) } else if (await ask()) { await this.store.act(verb, [this.id]) }
   }
 
   async ask(what, verb, options) {

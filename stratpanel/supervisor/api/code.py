@@ -14,6 +14,7 @@ from stratpanel.supervisor.api.strategies import StrategyRoute, number_field, te
 
 MAX_RUNS: Final = 10_000
 MAX_REPORTS: Final = 20_000
+MAX_REPORT_BYTES: Final = 2**40
 WORKING: Final = "working"
 
 
@@ -118,14 +119,15 @@ class Runs(StrategyRoute):
 
 
 class Live(StrategyRoute):
-    """GET /api/strategies/{id}/live?run=&since=&limit="""
+    """GET /api/strategies/{id}/live?run=&since=&after=&limit="""
 
     async def get(self, id: str) -> None:
         """What a run reported through stratpanel.live: metrics, signals, notes; the newest run unless one is named."""
         since = wire.instant("since", self.query("since"))
         limit = wire.whole_number("limit", self.query("limit"), 5000, 1, MAX_REPORTS)
+        after = wire.whole_number("after", self.query("after"), 0, 0, MAX_REPORT_BYTES)
         run = self.query("run") or None
-        self.answer(await self.core.live(id, run, since.timestamp() if since else None, limit))
+        self.answer(await self.core.live(id, run, since.timestamp() if since else None, limit, after))
 
 
 class Parameters(StrategyRoute):
