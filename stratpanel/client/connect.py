@@ -15,14 +15,12 @@ from typing import TYPE_CHECKING, Any
 
 from stratpanel.client.connection import Api, find_workspace, strategy_path
 from stratpanel.client.mirror import Mirror, State, shared_mirror
+from stratpanel.client.showing import show
 from stratpanel.client.strategy import Lines, Strategy, frame_of
-from stratpanel.model.errors import NotFound
+from stratpanel.model.errors import InvalidValue, NotFound
 
 if TYPE_CHECKING:
     import pandas as pd
-
-DISPLAY = "stratpanel.notebook.display"
-"""The module that shows a workspace or a strategy in a cell; looked up by name, since the client knows no views."""
 
 TIMELINE = "stratpanel.dashboard.timeline"
 """The module that draws the week."""
@@ -90,10 +88,19 @@ class Workspace:
         return Strategies(self)
 
     def __getitem__(self, id: str) -> Strategy:
-        if id not in self.mirror.strategies:
+        if id not in self.mirror.strategies and not self._just_added(id):
             known = ", ".join(sorted(self.mirror.strategies)[:20]) or "none"
             raise NotFound(f"there is no strategy {id!r}; registered: {known}", code="STRATEGY_NOT_FOUND")
         return Strategy(self, id)
+
+    def _just_added(self, id: str) -> bool:
+        """Whether the supervisor knows it although the mirror does not yet: somebody else registered it just now."""
+        try:
+            answer = self.api.exchange("GET", strategy_path(str(id)))
+        except (NotFound, InvalidValue):
+            return False
+        self.mirror.wait_seq(int(answer.headers.get("x-stratpanel-seq", "0")))
+        return id in self.mirror.strategies
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.strategies)
@@ -194,16 +201,7 @@ class Workspace:
         return f"{head}\n{self.strategies!r}"
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> Any:
-        return display_bundle(self, include, exclude)
-
-
-def display_bundle(subject: object, include: Any, exclude: Any) -> Any:
-    """What a cell shows of `subject`: the view where the notebook's part is installed, else its plain repr."""
-    try:
-        module = import_module(DISPLAY)
-    except ImportError:
-        return {"text/plain": repr(subject)}
-    return module.bundle(subject, include, exclude)
+        return show(self, include, exclude)
 
 
 __all__ = ["Lines", "Strategies", "Strategy", "Workspace", "connect"]

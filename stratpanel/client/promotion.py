@@ -21,7 +21,7 @@ def ask(strategy: Strategy, mode: str, yes: str | None) -> None:
         raise InvalidValue(f"mode is {mode!r}; it is paper or live", fields={"mode": "is paper or live"})
     print(summary(strategy, mode))
     if mode == "paper":
-        return
+        return  # less power needs no question
     typed = yes if yes is not None else input(f"type {strategy.id} to let version {strategy.version} trade live: ")
     if typed.strip() != strategy.id:
         raise Conflict(f"{strategy.id} was not promoted: its name was not typed", code="NOT_CONFIRMED")
@@ -31,6 +31,8 @@ def summary(strategy: Strategy, mode: str) -> str:
     """The text: version, what changed since the version that is live now, parameters, paper record."""
     versions = strategy.workspace.api.get(f"/api/strategies/{strategy.id}/versions")["versions"]
     live = next((row["n"] for row in versions if row.get("live")), None)
+    if mode == "paper":
+        return back_to_paper(strategy, live)
     lines = [f"{strategy.id}: version {strategy.version} → {mode}"]
     if live is None:
         lines.append("no version has traded live yet")
@@ -44,6 +46,18 @@ def summary(strategy: Strategy, mode: str) -> str:
     params = strategy.config.get("params") or {}
     lines.append("parameters: " + (", ".join(f"{k}={v!r}" for k, v in sorted(params.items())) or "the script's own"))
     lines.append(paper_record(strategy))
+    return "\n".join(lines)
+
+
+def back_to_paper(strategy: Strategy, live: int | None) -> str:
+    """What `promote("paper")` means: live starts end, and what becomes of a live run under way."""
+    if strategy.config.get("mode") != "live":
+        return f"{strategy.id} is on paper already; nothing changes"
+    lines = [f"{strategy.id}: live starts end, its next start is on paper"]
+    if live is not None:
+        lines.append(f'version {live} keeps its promotion: promote("live") asks again and shows what changed')
+    if strategy.mode == "live" and strategy.pid is not None:
+        lines.append(f"the live run under way (PID {strategy.pid}) goes on until it is stopped")
     return "\n".join(lines)
 
 

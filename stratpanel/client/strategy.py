@@ -7,10 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from stratpanel.client.comparison import Basis, Comparison, compared
 from stratpanel.client.connection import strategy_path
 from stratpanel.client.reports import Reports
+from stratpanel.client.showing import Part, show
 from stratpanel.model.errors import InvalidValue, NotFound
 
 if TYPE_CHECKING:
@@ -20,6 +23,8 @@ if TYPE_CHECKING:
     from stratpanel.model.strategy import Strategy as Model
 
 LOG_LINES = 1000
+CHECKS = "stratpanel.notebook.checks"
+"""The module that reads source for what would go wrong, looked up by name."""
 
 
 class Lines(list[str]):
@@ -29,8 +34,22 @@ class Lines(list[str]):
         return "\n".join(self)
 
 
+class Findings(Lines):
+    """What a check found, a line each."""
+
+    def __repr__(self) -> str:
+        return super().__repr__() or "nothing found"
+
+
 class ScheduleView(dict[str, Any]):
-    """A schedule's configuration and what it says now: `run`, `why`, `until`, `boundaries`."""
+    """A schedule's configuration and what it says now: `run`, `why`, `until`, `boundaries`; live in a cell."""
+
+    strategy: Strategy | None = None
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> Any:
+        if self.strategy is None:
+            return {"text/plain": repr(self)}
+        return show(Part(self.strategy, "schedule", repr(self)), include, exclude)
 
     def __repr__(self) -> str:
         config = self["config"]
@@ -197,21 +216,27 @@ class Strategy:
     @property
     def schedule(self) -> ScheduleView:
         """When it runs, what that means now, and the next starts and stops."""
-        return ScheduleView(config=self._get()["config"].get("schedule") or {}, **self._get("schedule", "explain"))
+        view = ScheduleView(config=self._get()["config"].get("schedule") or {}, **self._get("schedule", "explain"))
+        view.strategy = self
+        return view
 
     @property
     def logs(self) -> pd.DataFrame:
-        """The last 1,000 lines: text and run_id by time."""
-        return frame_of(self._log(LOG_LINES), ["time", "text", "run_id"], times=["time"], more=False)
+        """The last 1,000 lines: text and run_id by time. Alone in a cell it shows the live log."""
+        frame = frame_of(self._log(LOG_LINES), ["time", "text", "run_id"], times=["time"], more=False)
+        return self._live(frame, "logs")
 
     @property
     def runs(self) -> pd.DataFrame:
-        """Past runs, newest first."""
-        return frame_of(self._get("runs")["runs"], ["run_id"], times=["started", "ended"])
+        """Past runs, newest first. Alone in a cell it shows them live."""
+        return self._live(frame_of(self._get("runs")["runs"], ["run_id"], times=["started", "ended"]), "runs")
 
     @property
     def usage(self) -> pd.DataFrame:
-        """CPU (percent of one core), memory (MiB), threads and open files of the last hour, by time."""
+        """CPU (percent of one core), memory (MiB), threads and open files of the last hour, by time.
+
+        Alone in a cell it shows live charts.
+        """
         import pandas as pd
 
         since = datetime.now(UTC) - timedelta(hours=1)
@@ -220,21 +245,41 @@ class Strategy:
         zone = datetime.now().astimezone().tzinfo
         index = pd.to_datetime(data["t"], unit="s", utc=True).tz_convert(zone)
         frame = pd.DataFrame(columns, index=index.rename("time"), dtype="float64")
-        return frame.loc[frame.first_valid_index() :] if len(frame) else frame
+        return self._live(frame.loc[frame.first_valid_index() :] if len(frame) else frame, "resources")
+
+    def _live(self, frame: pd.DataFrame, part: str) -> pd.DataFrame:
+        """The same DataFrame, which a cell shows as this part of the page; what is made of it stays plain."""
+        from stratpanel.client.frames import LiveFrame
+
+        return LiveFrame.of(frame, Part(self, part, repr(frame)))
 
     @property
     def metrics(self) -> pd.DataFrame:
-        """What the newest run reported with `live.metric(...)`, a column each, by time."""
-        return self.reports_of().metrics
+        """What the newest run reported with `live.metric(...)`, a column each, by time. In a cell: live."""
+        return self._live(self.reports_of().metrics, "live")
 
     @property
     def signals(self) -> pd.DataFrame:
-        """What the newest run reported with `live.signal(...)`: side and fields by time."""
-        return self.reports_of().signals
+        """What the newest run reported with `live.signal(...)`: side and fields by time. In a cell: live."""
+        return self._live(self.reports_of().signals, "live")
 
     def reports_of(self, run: str | None = None) -> Reports:
         """Metrics, signals and notes of one run; of the newest one that reported unless a run_id is given."""
         return Reports.of(self._get("live", run=run))
+
+    def compare(self, *which: str | int | Strategy, metric: str | None = None, by: Basis = "start") -> Comparison:
+        """Runs drawn over each other: run ids, version numbers, "paper", "live", other strategies (their newest run).
+
+        With one or none given, this strategy's newest reporting runs complete it to two. `by` is "start" (time since
+        each start) or "clock"; `metric` picks one. Raises NotFound when there is nothing to compare.
+        """
+        return compared(self, which, metric=metric, by=by)
+
+    def check(self) -> Findings:
+        """What is wrong with the working copy before it runs: syntax, names, secrets, imports; empty if nothing."""
+        checks = import_module(CHECKS)
+        found = checks.check(self.source, interpreter=checks.interpreter_of(self.config))
+        return Findings(str(finding) for finding in found)
 
     @property
     def parameters(self) -> dict[str, Any]:
@@ -277,9 +322,7 @@ class Strategy:
         return text if mirror.state == "live" else f"{text} [{mirror.state}, {mirror.age_s:.0f} s old]"
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> Any:
-        from stratpanel.client.connect import display_bundle
-
-        return display_bundle(self, include, exclude)
+        return show(self, include, exclude)
 
 
 def frame_of(

@@ -12,8 +12,11 @@ import json
 import re
 import subprocess
 import symtable
-from collections.abc import Iterable, Iterator
+import sys
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 IMPORT_TIMEOUT_S = 10.0
 ALWAYS_DEFINED = frozenset(dir(builtins)) | {
@@ -59,6 +62,14 @@ def check(source: str, *, notebook_names: Iterable[str] = (), interpreter: str |
     if interpreter is not None:
         found += _missing_imports(tree, interpreter)
     return sorted(found, key=lambda finding: finding.line)
+
+
+def interpreter_of(config: Mapping[str, Any]) -> str | None:
+    """The interpreter to look for imports in; None (not checked) where it is a folder."""
+    chosen = config.get("interpreter")
+    if not chosen:
+        return sys.executable
+    return str(chosen) if Path(chosen).is_file() else None
 
 
 def _undefined(source: str, tree: ast.Module, notebook: frozenset[str]) -> Iterator[Finding]:

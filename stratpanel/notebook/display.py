@@ -9,8 +9,11 @@ from __future__ import annotations
 import getpass
 from typing import Any
 
+from stratpanel.client.comparison import Comparison
 from stratpanel.client.connect import Workspace
+from stratpanel.client.showing import Part
 
+PART_HEIGHT = 440
 HEIGHT = 640
 """Pixels of a dashboard in a cell; a strategy's card has the same, so that its log is worth reading."""
 
@@ -41,7 +44,8 @@ class _Shown:
         """Leave the feeds and drop what Panel keeps of the view: its models, its comm and its entry in `state`."""
         import panel as pn
 
-        self.screen.close()
+        if self.screen is not None:
+            self.screen.close()
         for ref in self._refs:
             root_view, root, _doc, comm = pn.state._views.pop(ref, (None, None, None, None))
             pn.state._handles.pop(ref, None)
@@ -56,7 +60,10 @@ class _Shown:
 
 
 def bundle(subject: Any, include: Any = None, exclude: Any = None) -> Any:
-    """The MIME bundle of a live view of `subject` (a Workspace or a Strategy); its repr where there is no kernel."""
+    """The MIME bundle of a view of `subject`: a Workspace, a Strategy or a part of its page, live; a Comparison.
+
+    Its repr where there is no kernel.
+    """
     kernel = _kernel()
     if kernel is None:
         return {"text/plain": repr(subject)}
@@ -135,17 +142,39 @@ def _show(subject: Any) -> _Shown:
     from stratpanel.dashboard.page import Dashboard
     from stratpanel.dashboard.roles import person
     from stratpanel.dashboard.screen import Screen
-    from stratpanel.dashboard.wire import Header
+    from stratpanel.dashboard.strategy import StrategyPage
+    from stratpanel.dashboard.wire import Header, Notices
 
-    workspace = subject if isinstance(subject, Workspace) else subject.workspace
+    if isinstance(subject, Comparison):
+        return _Shown(_drawn(subject), None)
+    strategy = subject.strategy if isinstance(subject, Part) else subject
+    workspace = subject if isinstance(subject, Workspace) else strategy.workspace
     screen = Screen(office(workspace.path), person(workspace.path, _user(), holds_token=True))
     if isinstance(subject, Workspace):
         header = Header(bus=screen.bus, title="stratpanel", sizing_mode="stretch_width", margin=0)
         view = pn.Column(header, Dashboard(screen, height=HEIGHT), sizing_mode="stretch_width")
+    elif isinstance(subject, Part):
+        page = StrategyPage(screen, strategy.id, subject.tab, head=False)
+        screen.on_scheme(page.repaint)
+        screen.on_close(page.close)
+        notices = Notices(bus=screen.bus, cell=True, sizing_mode="stretch_width", margin=0)
+        view = pn.Column(screen.wire, notices, page, height=PART_HEIGHT, sizing_mode="stretch_width")
     else:
         start = {"page": "strategy", "id": subject.id, "tab": "logs"}
         view = pn.Column(Dashboard(screen, height=HEIGHT, start=start), sizing_mode="stretch_width")
     return _Shown(view, screen)
+
+
+def _drawn(comparison: Comparison) -> Any:
+    import panel as pn
+
+    from stratpanel.dashboard.metrics import legend
+
+    figures = [legend(comparison.runs), *comparison.figures]
+    return pn.Column(
+        *(pn.pane.Bokeh(drawn, sizing_mode="stretch_width", margin=0) for drawn in figures),
+        sizing_mode="stretch_width",
+    )
 
 
 def _user() -> str:

@@ -18,7 +18,7 @@ from IPython.core.magic import Magics, cell_magic, line_magic, magics_class
 
 from stratpanel.client.connection import Api, deployed_version, find_workspace, strategy_path
 from stratpanel.model.errors import NotFound, StratpanelError
-from stratpanel.notebook.checks import Finding, check
+from stratpanel.notebook.checks import Finding, check, interpreter_of
 
 WINDOW = re.compile(r"^\s*(?P<start>[^.\s]+)\s*\.\.\s*(?P<stop>[^.\s]+)\s*$")
 
@@ -86,7 +86,9 @@ class StrategyMagics(Magics):  # type: ignore[misc]
         api = self._api()
         path = strategy_path(options.name)
         known = self._lookup(api, path)
-        findings = check(source, notebook_names=self._names(), interpreter=_interpreter_of(known))
+        findings = check(
+            source, notebook_names=self._names(), interpreter=interpreter_of((known or {}).get("config", {}))
+        )
         if findings:
             raise UsageError(refusal(options.name, findings))
         if known is None:
@@ -179,16 +181,6 @@ def _deployed(known: dict[str, Any] | None, answer: dict[str, Any], version: int
     if known is None:
         return f"registered, version {version}"
     return f"deployed version {version}" if answer["changed"] else f"unchanged, version {version}"
-
-
-def _interpreter_of(known: dict[str, Any] | None) -> str | None:
-    """The interpreter to look for imports in; None (not checked) where it is a folder or the workspace's own."""
-    chosen = (known or {}).get("config", {}).get("interpreter")
-    if not chosen:
-        import sys
-
-        return sys.executable
-    return str(chosen) if Path(chosen).is_file() else None
 
 
 def notebook_path() -> Path:
