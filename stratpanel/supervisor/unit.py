@@ -138,13 +138,13 @@ class Unit:
     def __repr__(self) -> str:
         return f"<Unit {self.id} {self.state.value}: {self.why}>"
 
-    # -- events ---------------------------------------------------------------------------------------------------
     @property
     def quiet(self) -> bool:
         """True while its log is silent or its heartbeat overdue."""
         return bool(self.silences)
 
 
+    # -- events ---------------------------------------------------------------------------------------------------
     def start_asked(self, why: str) -> bool:
         """Somebody or something starts it; the start itself is under way elsewhere."""
         return self._fire(Event.START_ASKED, why)
