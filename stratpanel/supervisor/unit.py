@@ -143,8 +143,8 @@ class Unit:
         """True while its log is silent or its heartbeat overdue."""
         return bool(self.silences)
 
-
     # -- events ---------------------------------------------------------------------------------------------------
+
     def start_asked(self, why: str) -> bool:
         """Somebody or something starts it; the start itself is under way elsewhere."""
         return self._fire(Event.START_ASKED, why)
