@@ -186,20 +186,22 @@ class Actions:
         core = self._core
         if unit.hold.kind in ("stopped", "paused"):
             return self._result(unit, False)
-        core.set_hold(unit, "paused", by=by, why=why)
+        core.set_hold(unit, "paused", by=by, why=why, over=unit.hold.start)
         core.happened("pause", unit, by, f"paused: {why}" if why else "paused")
         await core.journal.synced()
         return self._result(unit, True)
 
     async def resume(self, unit: Unit, *, by: str, dry_run: bool = False) -> ActionResult:
-        """Lift its pause. One that runs without a schedule goes on as if a person had started it."""
+        """Lift its pause. What a person had started goes on as that; so does one that runs without a schedule."""
         core = self._core
         if unit.hold.kind != "paused":
             return self._result(unit, False)
         if dry_run:
             return self._result(unit, True)
-        if unit.is_live and not unit.plan.enabled:
-            core.set_hold(unit, "started", by=by, why="resumed while it ran")
+        start = unit.hold.start
+        at_work = unit.is_live or unit.state is State.BACKOFF
+        if at_work and (start.kind == "started" or not unit.plan.enabled):
+            core.set_hold(unit, "started", by=by, why="resumed while it ran", until=start.until)
         else:
             core.set_hold(unit, "none", by=by, why="resumed")
         core.happened("resume", unit, by, "resumed")

@@ -65,11 +65,10 @@ class Gate:
         named = "; ".join(f"{id} is being run by PID {', '.join(map(str, pids))}" for id, pids in found.items())
         return f"; {named}" if named else ""
 
-    async def outside(self, unit: Unit) -> str | None:
-        """Why it must not start beside what somebody else runs, or None."""
-        script = self._core.shelf.working_copy(unit.config["file_path"])
-        pids = await asyncio.to_thread(self.outsiders.of, script)
-        return in_words(pids, str(unit.config["file_path"])) if pids else None
+    def outside(self, config: dict[str, Any]) -> str | None:
+        """Why it must not start beside what somebody else runs, or None. It reads /proc: for worker threads."""
+        pids = self.outsiders.of(self._core.shelf.working_copy(config["file_path"]))
+        return in_words(pids, str(config["file_path"])) if pids else None
 
     async def _strategy_succeeded(self, unit: Unit, other: str) -> str | None:
         midnight = datetime.combine(self.day(unit), time(), self._core.zone_of(unit)).timestamp()
