@@ -15,7 +15,7 @@ import panel_material_ui as pmui
 from bokeh.models import ColumnDataSource
 
 from stratpanel.dashboard.actions import strategy_path
-from stratpanel.dashboard.charts import Trace, offset_of
+from stratpanel.dashboard.charts import Trace, frame, offset_of, set_frame
 from stratpanel.dashboard.forms import words_of
 from stratpanel.dashboard.screen import Screen
 from stratpanel.model.errors import StratpanelError
@@ -43,11 +43,12 @@ class Resources(pn.viewable.Viewer):
         self._offset_s = offset_of(screen.feed.zone(id_))
         self._source = ColumnDataSource({"t": [], **{name: [] for name in QUICK}})
         self._slow = {name: ColumnDataSource({"t": [], name: []}) for name in SLOW}
-        cpu = Trace(self._source, "cpu_percent", "CPU", "% of a core", tone="cpu")
-        shared = cpu.figure.x_range
-        self._memory = Trace(self._source, "memory_mb", "Memory", "MiB", tone="memory", x_range=shared)
-        threads = Trace(self._slow["threads"], "threads", "Threads", "", tone="cpu", x_range=shared)
-        files = Trace(self._slow["open_files"], "open_files", "Open files", "", tone="memory", x_range=shared)
+        self._corners = frame()
+        cpu = Trace(self._source, "cpu_percent", "CPU", "% of a core", tone="cpu", corners=self._corners)
+        linked = {"corners": self._corners, "x_range": cpu.figure.x_range}
+        self._memory = Trace(self._source, "memory_mb", "Memory", "MiB", tone="memory", **linked)
+        threads = Trace(self._slow["threads"], "threads", "Threads", "", tone="cpu", **linked)
+        files = Trace(self._slow["open_files"], "open_files", "Open files", "", tone="memory", **linked)
         self._traces = (cpu, self._memory, threads, files)
         self._memory.limit(row.get("memory_limit_mb"))
         self._span = pmui.RadioButtonGroup(
@@ -109,6 +110,8 @@ class Resources(pn.viewable.Viewer):
             name: [NAN if value is None else value for value in usage.get(name) or [NAN] * count] for name in QUICK
         }
         self._source.data = {"t": times, **columns}
+        until = 1000 * (time.time() + self._offset_s)
+        set_frame(self._corners, 1000 * (since + self._offset_s), until, empty=not count)
         for name, source in self._slow.items():
             known = [(t, value) for t, value in zip(times, usage.get(name) or (), strict=False) if value is not None]
             source.data = {"t": [t for t, _ in known], name: [value for _, value in known]}

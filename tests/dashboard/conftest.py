@@ -170,7 +170,7 @@ class Watched:
 
     def follow(self, page: Page, base: str) -> None:
         page.on("pageerror", lambda error: self.errors.append(str(error)))
-        page.on("console", lambda said: self.errors.append(said.text) if said.type == "error" else None)
+        page.on("console", lambda said: self.errors.append(said.text) if said.type in ("error", "warning") else None)
         page.on("request", lambda asked: self._asked(asked.url, base))
 
     def _asked(self, url: str, base: str) -> None:
