@@ -82,6 +82,8 @@ class FakeWorkspace:
         self.calls_made: list[tuple[str, str, Any]] = []
         self.delay_s = 0.0
         self.overrides: list[dict[str, Any]] = []
+        self.samples = True
+        self.endless = False
         self._subscribers: list[Callable[[set[str], bool], None]] = []
         self._streams: dict[str, list[queue.Queue[StreamItem | None]]] = {}
         self._cursor = itertools.count(1)
@@ -305,6 +307,9 @@ class FakeWorkspace:
                 signal="SIGTERM",
             )
             return {"changed": True, "strategy": {**self.rows[id_], "state": "stopped"}}
+        if verb == "logs" and self.endless:
+            line = {**self.logs[id_][0], "text": "x" * 1500, "cursor": "0-1"}
+            return {"lines": [line] * int(query.get("lines", 200)), "before": "0-1"}
         if verb == "logs":
             lines = self.logs[id_]
             end = len(lines)
@@ -312,6 +317,8 @@ class FakeWorkspace:
                 end = next((n for n, line in enumerate(lines) if line["cursor"] == query["before"]), 0)
             first = max(0, end - int(query.get("lines", 200)))
             return {"lines": lines[first:end], "before": lines[first]["cursor"] if first else None}
+        if verb == "usage" and not self.samples:
+            return {"step_s": 5, "t": [], "cpu_percent": [], "memory_mb": []}
         if verb == "usage":
             now = time.time()
             t = [now - 600 + 5 * n for n in range(120)]

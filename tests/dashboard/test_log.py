@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from playwright.sync_api import expect
 
@@ -76,3 +78,29 @@ def test_a_thousand_lines_a_second_keep_the_page_quick_and_bounded(serve: Serve,
     assert page.locator(".log.full .line").count() < 80
     lines = page.locator(".log.full .pad").evaluate("e => e.offsetHeight / 18")
     assert lines == 4300, "every line is there, once"
+
+
+def test_the_whole_log_is_downloaded_however_little_of_it_is_on_the_page(serve: Serve, visit: Visit) -> None:
+    server = serve(1)
+    server.order("flood", "ema", 70_000)  # more than a page keeps
+    page = visit(server, "/?strategy=ema&tab=logs", ready=".sp.log.full .line")
+    with page.expect_download() as waiting:
+        page.get_by_role("button", name="download the log").click()
+    text = Path(waiting.value.path()).read_text(encoding="utf-8")
+    assert waiting.value.suggested_filename == "ema.log"
+    lines = text.splitlines()
+    assert len(lines) == 70_300
+    assert [line.split(" ", 1)[1] for line in lines[-70_000:]] == [f"flood {n}" for n in range(70_000)]
+    assert lines[0].split(" ", 1)[1].startswith("WARNING bar 0")
+    expect(page.get_by_role("button", name="download the log")).to_be_visible()
+
+
+def test_a_log_too_large_for_a_browser_is_saved_in_part_and_says_so(serve: Serve, visit: Visit) -> None:
+    server = serve(1)
+    server.order("flood", "ema", 30_000)
+    page = visit(server, "/?strategy=ema&tab=logs", ready=".sp.log.full .line")
+    server.order("set", endless=True)  # there is always an older page
+    with page.expect_download() as waiting:
+        page.get_by_role("button", name="download the log").click()
+    assert Path(waiting.value.path()).stat().st_size > 100_000_000
+    expect(page.locator(".toast.warn")).to_contain_text("older ones are in log/strategies/ema.log")

@@ -156,3 +156,14 @@ def test_the_week_shows_each_window_and_opens_its_schedule(serve: Serve, visit: 
 def test_resources_draw_history(serve: Serve, visit: Visit) -> None:
     page = visit(serve(2), "/?strategy=ema&tab=resources", ready=".bk-Figure canvas, .bk-Canvas canvas")
     expect(page.get_by_text("in this span: the dotted lines")).to_be_visible()
+
+
+def test_charts_without_a_sample_have_axes_and_say_so(serve: Serve, visit: Visit) -> None:
+    server = serve(3)
+    server.order("set", samples=False)  # the pages' fixture refuses warnings of the console, Bokeh's about ranges too
+    page = visit(server, "/?strategy=ema&tab=resources", ready=".bk-Figure")
+    expect(page.get_by_text("no samples in this span")).to_be_visible()
+    page.get_by_role("button", name="30 days").click()
+    month_ago = "m => m.start < Date.now() - 29 * 86400e3"
+    page.wait_for_function(f"() => Bokeh.documents.some(d => [...d._all_models.values()].some({month_ago}))")
+    visit(server, "/")

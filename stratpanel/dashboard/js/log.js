@@ -1,6 +1,7 @@
 // A live log: windowed rows, follow and pause, search, levels, times, older pages on scroll. Kept lines are bounded.
 
 const LINE = 18, KEEP = 60000, TRIM = 10000
+const DOWNLOAD_PAGE = 2000, DOWNLOAD_CHARS = 100e6  // more than that a browser should not hold
 
 class Log {
   constructor(model, el) {
@@ -35,7 +36,9 @@ class Log {
     this.runs = h("select", {"aria-label": "run", hidden: true, onchange: () => { this.run = this.runs.value || null; if (this.wantedRun && !this.run) { this.wantedRun = null; this.model.send_msg({do: "all runs", g: this.generation}) } this.refilter() }})
     this.clock = button("Times", "clock", () => this.toggleTimes(), {class: "toggle", "aria-pressed": this.times, title: "show when each line was printed"})
     this.state = button("", null, () => this.setFollow(!this.follow), {class: "follow toggle"})
-    this.moreMenu = [iconButton("copy the lines shown", "copy", () => this.copy()), iconButton("download the log", "save", () => this.download())]
+    this.save = iconButton("download the log", "save", () => this.download())
+    this.progress = h("span", {class: "count", role: "status"})
+    this.moreMenu = [iconButton("copy the lines shown", "copy", () => this.copy()), this.progress, this.save]
     this.clear = this.model.full ? button("Clear", null, () => this.askClear(), {title: "empty the log file of this strategy"}) : null
     this.bar = h("div", {class: "bar"}, this.title = h("b", {class: "title"}), h("span", {class: "find"}, icon("search", 14), this.search), this.hitCount,
                  iconButton("previous hit", "up", () => this.jump(-1), {class: "nav"}), iconButton("next hit", "down", () => this.jump(1), {class: "nav"}), h("label", {class: "only"}, this.only, "only hits"), this.levels, this.runs, h("span", {class: "grow"}), this.clock, this.state, this.moreMenu, this.clear)
@@ -77,13 +80,12 @@ class Log {
     else if (m.k === "run") { this.wantedRun = m.run; this.run = m.run; this.runs.value = m.run; this.refilter() }
     else if (m.k === "note") { this.setNote(m.text) }
     else if (m.k === "failed") { this.loading = false; this.store.toast("bad", m.text) }
-    else if (m.k === "ended") { this.whole?.() }
   }
 
   setNote(text) { setText(this.note, text); this.note.hidden = !text }
 
   add(raw, atFront) {
-    if (!raw.length) { if (atFront) { this.whole?.() } return }
+    if (!raw.length) { return }
     let level = atFront ? null : this.lines.at(-1)?.level ?? null
     const made = raw.map(([t, x, r]) => { level = levelOf(x) ?? (/^\s|^\S*(Error|Exception):/.test(x) ? level : null); return {t, x, r, level} })
     if (atFront) {
@@ -102,7 +104,6 @@ class Log {
     this.showRuns(made)
     this.showFollow()
     this.soon()
-    if (atFront) { this.whole?.() }
   }
 
   trim() { this.lines.splice(0, this.lines.length - KEEP + TRIM); this.before = "gone"; this.refilter(true) }
@@ -233,20 +234,41 @@ class Log {
     catch (error) { this.store.toast("bad", `the browser did not allow copying: ${error.message}; download the log instead`) }
   }
 
-  // Everything the file still has: older pages first, then one file out of all of it.
+  // Everything the files still have, newest page first and joined at the end; what is on the page stays as it is.
   async download() {
-    for (let page = 0; page < 200 && this.before !== null && this.before !== "gone"; page++) {
-      this.loading = true
-      const done = new Promise((resolve) => { this.whole = resolve })
-      this.model.send_msg({do: "older", g: this.generation, before: this.before, lines: 5000})
-      await Promise.race([done, new Promise((resolve) => setTimeout(resolve, 10000))])
-      this.whole = null
-    }
-    const link = h("a", {href: URL.createObjectURL(new Blob([this.textOf()], {type: "text/plain"})), download: `${this.strategy || "log"}.log`})
+    if (this.saving) { this.saving = false; return }
+    const id = this.strategy, zone = this.zone, path = `/api/strategies/${encodeURIComponent(id)}/logs`, pages = []
+    let before = null, lines = 0, size = 0
+    this.saving = true
+    try {
+      do {
+        const page = await this.store.ask("get", {path, query: {lines: DOWNLOAD_PAGE, before, run: this.run || null}})
+        const text = page.lines.map((line) => (this.times && line.time ? line.time + " " : "") + plain(line.text) + "\n").join("")
+        pages.unshift(text)
+        lines += page.lines.length
+        size += text.length
+        before = page.before
+        this.showSaving(`${lines.toLocaleString("en")} lines…`)
+      } while (this.saving && before && size < DOWNLOAD_CHARS)
+    } catch (error) { this.store.toast("bad", `the log could not be read: ${error.message}`); this.saving = false }
+    const stopped = !this.saving
+    this.saving = false
+    this.showSaving("")
+    if (stopped) { return }
+    if (before) { this.store.toast("warn", `only the newest ${lines.toLocaleString("en")} lines were saved; older ones are in log/strategies/${id}.log and its rotated files`) }
+    const link = h("a", {href: URL.createObjectURL(new Blob(pages, {type: "text/plain"})), download: `${id || "log"}.log`})
     this.root.append(link)
     link.click()
     link.remove()
     setTimeout(() => URL.revokeObjectURL(link.href), 10000)
+  }
+
+  showSaving(words) {
+    const label = words ? "stop the download" : "download the log"
+    this.save.title = label
+    this.save.setAttribute("aria-label", label)
+    this.save.replaceChildren(icon(words ? "cross" : "save"))
+    setText(this.progress, words)
   }
 
   async askClear() {
