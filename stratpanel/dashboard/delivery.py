@@ -33,6 +33,7 @@ class Delivery:
         self._waiting: list[Callable[[], None]] = []
         self._scheduled = False
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._held = False
         self.closed = False
 
     @property
@@ -40,12 +41,25 @@ class Delivery:
         """True for a page of a server, false for a view in a notebook or without a server."""
         return self._doc is not None
 
+    def hold(self) -> None:
+        """Keep everything until `release`: what a cell's view is told before its browser has drawn it is lost.
+
+        Worse, a model that was sent meanwhile is known here and never there.
+        """
+        self._held = True
+
+    def release(self) -> None:
+        """The browser is there: send what was kept, and everything from now on."""
+        if self._held:
+            self._held = False
+            self.run(lambda: None)
+
     def run(self, work: Callable[[], None]) -> None:
         """Run `work` (which changes models or sends messages) when this page may be written."""
         if self.closed:
             return
         self._waiting.append(work)
-        if self._scheduled:
+        if self._scheduled or self._held:
             return
         self._scheduled = True
         if self._doc is not None:

@@ -101,7 +101,6 @@ class Reported(pn.viewable.Viewer):
         self._row = pn.Row(self._plots, self.list, sizing_mode="stretch_both", margin=0, stylesheets=[SIDE])
         self._layout = pn.Column(self.bar, sizing_mode="stretch_both", margin=0, stylesheets=[FILL])
         screen.on_beat(self._beat)
-        screen.delivery.spawn(self._read())
 
     def __panel__(self) -> pn.Column:
         return self._layout
@@ -120,7 +119,11 @@ class Reported(pn.viewable.Viewer):
     def _message(self, message: Mapping[str, Any]) -> None:
         do = message.get("do")
         if do == "ready":
-            self._tell_list() if message.get("list") else self._tell_bar()
+            # Only now: a cell's view that changes before its browser has drawn it would never be right again.
+            if not self._reads:
+                self._screen.delivery.spawn(self._read())
+            else:
+                self._tell_list() if message.get("list") else self._tell_bar()
             return
         if do == "choose":
             self._wanted = [str(message.get("run") or ""), *self._wanted[1:]]
@@ -218,7 +221,7 @@ class Reported(pn.viewable.Viewer):
     # -- growing
 
     def _beat(self, _now: float) -> None:
-        if self._closed or self._asking or not self._looked_at():
+        if self._closed or not self._reads or self._asking or not self._looked_at():
             return
         growing, before = self._growing, self._alive
         if not growing and not before:

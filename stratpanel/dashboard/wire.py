@@ -70,6 +70,7 @@ class Wire(JSComponent):
         name = data.get("do")
         if name in ("ready", "resync"):
             self._ready = True
+            self._delivery.release()
             self._feed.attach(self)
             person = self._actions.person
             user = {"name": person.name, "role": person.role}

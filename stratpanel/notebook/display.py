@@ -150,6 +150,7 @@ def _show(subject: Any) -> _Shown:
     strategy = subject.strategy if isinstance(subject, Part) else subject
     workspace = subject if isinstance(subject, Workspace) else strategy.workspace
     screen = Screen(office(workspace.path), person(workspace.path, _user(), holds_token=True))
+    screen.delivery.hold()
     if isinstance(subject, Workspace):
         header = Header(bus=screen.bus, title="stratpanel", sizing_mode="stretch_width", margin=0)
         view = pn.Column(header, Dashboard(screen, height=HEIGHT), sizing_mode="stretch_width")

@@ -76,6 +76,56 @@ def test_a_restarted_kernel_leaves_the_strategy_running_and_a_new_cell_in_contro
     assert not pid_alive(pid)
 
 
+REPORTS = """
+from stratpanel import live
+
+n = 0
+while live.running():
+    live.metric(pnl=float(n))
+    if n % 20 == 3:
+        live.signal("BUY", symbol="SBIN <b>")
+        live.note("opened <b>")
+    n += 1
+    live.sleep(0.1)
+"""
+
+
+def test_parts_of_a_strategy_are_live_in_cells_and_runs_are_compared(lab: Lab) -> None:
+    lab.bench.cli("up")
+    lab.bench.register("tells", REPORTS)
+    notebook = lab.notebook(
+        "parts.ipynb",
+        CONNECT + '\ntells = ws["tells"].start()',
+        "tells.metrics",
+        "tells.logs",
+        "tells.usage",
+        "tells.runs",
+        "tells.schedule",
+        "print(tells.metrics.tail(2))",
+        "tells.restart().compare()",
+    )
+    for n in range(6):
+        notebook.run(n)
+    notebook.output(1).locator(".sp-reported .bk-Figure canvas").first.wait_for(state="attached")
+    first = notebook.output(1).locator(".livelist li.signal")
+    first.first.wait_for()
+    assert "SBIN <b>" in first.first.inner_text()
+    notebook.output(2).locator(".sp.log.full").wait_for()
+    notebook.output(3).get_by_text("in this span: the dotted lines").wait_for()
+    rows = notebook.output(4).locator(".sp.runs tbody tr")
+    rows.first.wait_for()
+    before = rows.count()
+    notebook.output(5).get_by_text("Add a window").wait_for()
+    assert "pnl" in notebook.run(6)
+    notebook.run(7)
+    lab.bench.wait_state("tells", "running")
+    notebook.output(7).locator(".bk-Figure canvas").first.wait_for(state="attached")
+    wait_for(lambda: rows.count() == before + 1, 30, "the new run in the cell above")
+    lab.bench.cli("stop", "tells")
+    assert lab.outside == []
+    assert lab.errors == []
+
+
 COUNT = """
 import asyncio, gc, os, threading
 from stratpanel.notebook import display
