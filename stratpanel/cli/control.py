@@ -131,12 +131,16 @@ def panic(options: argparse.Namespace) -> int:
         + "; starts are refused until `stratpanel resume`"
     )
     print("stopping a process closes no position: look at your broker")
-    if script := answer.get("not_run"):
-        print(f"stratpanel: {script} was not run: no supervisor lives; `stratpanel up` soon does", file=sys.stderr)
-    left = answer.get("left", [])
+    left, script = answer.get("left", []), answer.get("not_run")
     for strategy_id in left:
         print(f"stratpanel: {strategy_id}: still alive, run `stratpanel panic` again", file=sys.stderr)
-    return NOT_DONE if left else DONE
+    if left and script:
+        print(f"stratpanel: {script} was not run: it waits until everything has ended", file=sys.stderr)
+    if left:
+        return NOT_DONE
+    from stratpanel.cli.flatten import run_script
+
+    return run_script(api, script) if script else DONE
 
 
 def pause(options: argparse.Namespace) -> int:

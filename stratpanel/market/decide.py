@@ -69,7 +69,7 @@ def _decide(plan: Plan, calendar: Calendar | None, hold: Hold, at: float, worksp
     if own.kind == "stopped":
         ends = words.until(own, placement, today) or "; it starts when a person starts it"
         return Decision(False, words.held(own, placement, today) + ends, own.until)
-    decision = _unheld(plan, calendar, own, at, placement, today)
+    decision = _unheld(plan, calendar, own.start, at, placement, today)
     for one in (own, workspace):
         if one.kind == "paused" and not _over(one, at):
             decision = _paused(decision, plan, own, words.held(one, placement, today))
@@ -226,7 +226,8 @@ def flips(
     """
     at = epoch(after)
     found = {epoch(one.until) for one in (hold, workspace) if one.until is not None}
-    if hold.kind == "started" and (end := _started_until(plan, calendar, hold)) is not None and end != _FOREVER:
+    start = hold.start
+    if start.kind == "started" and (end := _started_until(plan, calendar, start)) is not None and end != _FOREVER:
         found.add(end)
     line = _line(plan, calendar)
     last = at
@@ -261,9 +262,9 @@ def next_stop(
     plan: Plan, calendar: Calendar | None, hold: Hold, now: datetime, workspace: Hold = NO_HOLD
 ) -> datetime | None:
     """When it will next be stopped by itself after `now`: of the run going on, or of the next one."""
-    at = epoch(now)
-    if hold.kind == "started" and not _over(hold, at):
-        end = _started_until(plan, calendar, hold)
+    at, start = epoch(now), hold.start
+    if start.kind == "started" and not _over(start, at):
+        end = _started_until(plan, calendar, start)
         if end is not None and at < end:
             return None if end == _FOREVER else utc(end)
     if hold.kind in ("stopped", "panic") and not _over(hold, at):

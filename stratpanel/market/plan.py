@@ -60,13 +60,25 @@ class Plan:
 
 @dataclass(frozen=True)
 class Hold:
-    """What a person said last. `until` ends it by itself; None = until a person says otherwise."""
+    """What a person said last. `until` ends it by itself; None = until a person says otherwise.
+
+    A pause leaves what runs, so it remembers the manual start that it lies over: since when, and until when that held.
+    """
 
     kind: Literal["none", "stopped", "started", "paused", "panic"] = "none"
     by: str = ""
     at: datetime | None = None
     why: str = ""
     until: datetime | None = None
+    start_at: datetime | None = None
+    start_until: datetime | None = None
+
+    @property
+    def start(self) -> Hold:
+        """The manual start in force: this hold itself, the one under a pause, or none."""
+        if self.kind == "paused" and self.start_at is not None:
+            return Hold("started", self.by, self.start_at, until=self.start_until)
+        return self if self.kind == "started" else NO_HOLD
 
 
 NO_HOLD = Hold()

@@ -185,6 +185,8 @@ class Hold(Value):
     at: datetime | None = Instant(None, allow_None=True, doc="when")
     why: str = Text("", longest=2000, doc="the reason given")
     until: datetime | None = Instant(None, allow_None=True, doc="when the hold ends by itself; null: when lifted")
+    start_at: datetime | None = Instant(None, allow_None=True, doc="of a pause: since when a person kept it running")
+    start_until: datetime | None = Instant(None, allow_None=True, doc="until when that start holds; null: no end")
 
     def __bool__(self) -> bool:
         return self.kind != "none"

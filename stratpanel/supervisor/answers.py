@@ -89,7 +89,10 @@ class Answers:
         own, over = (
             NO_HOLD if hold.at is not None and hold.at > moment else hold for hold in (unit.hold, core.holds.current)
         )  # at an earlier moment, what nobody had said yet does not count
-        return self._masked(explain(unit.plan, core.reconciler.calendar(unit), own, moment, over), ("why",))
+        told = explain(unit.plan, core.reconciler.calendar(unit), own, moment, over)
+        if unit.refusal is not None and own.kind != "stopped" and over.kind != "panic":
+            told = {**told, "run": None, "why": unit.refusal.why}
+        return self._masked(told, ("why",))
 
     def explain_schedule(self, schedule: Json, mode: str, at: datetime | None, count: int) -> Json:
         """The same for a schedule that is not saved; raises InvalidValue with the bad fields."""

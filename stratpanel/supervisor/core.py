@@ -13,6 +13,7 @@ import os
 import sys
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import datetime, tzinfo
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -20,6 +21,7 @@ from zoneinfo import ZoneInfo
 
 from stratpanel import __version__, scaling
 from stratpanel.market.calendar import Calendar
+from stratpanel.market.plan import NO_HOLD, Hold
 from stratpanel.market.store import CalendarStore
 from stratpanel.model.errors import Conflict, NotFound
 from stratpanel.model.ids import find_id
@@ -179,7 +181,6 @@ class Core:
             self.reconciler.report_missed(gap, self.clock.time(), "the supervisor was not running")
         self.happened("supervisor", None, "supervisor", f"stratpanel {__version__} is up")
         self.do(self.reconciler.run())
-        self.do(self.fleet.judge_all())
 
     def _take_up_holds(self) -> None:
         self.books.replay_holds()
@@ -267,9 +268,14 @@ class Core:
             return False
         return True
 
-    def set_hold(self, unit: Unit, kind: str, *, by: str, why: str, until: datetime | None = None) -> None:
-        """Record what a person (or the end of what a person asked for) says about running; saved with the registry."""
-        hold = new_hold(kind, by, self.clock.now(), why, until)
+    def set_hold(
+        self, unit: Unit, kind: str, *, by: str, why: str, until: datetime | None = None, over: Hold = NO_HOLD
+    ) -> None:
+        """Record what a person (or the end of what a person asked for) says about running; saved with the registry.
+
+        `over`: the manual start that a pause leaves as it is.
+        """
+        hold = replace(new_hold(kind, by, self.clock.now(), why, until), start_at=over.at, start_until=over.until)
         if (hold.kind, hold.until) == (unit.hold.kind, unit.hold.until) == ("none", None):
             return
         unit.hold = hold
@@ -333,6 +339,7 @@ class Core:
     def calendars_changed(self) -> None:
         """Read calendars again and let every schedule follow."""
         self.calendars.reload()
+        self.fleet.calendars_changed()
         self.reconciler.set_edges()
         self.reconciler.poke()
 

@@ -152,6 +152,8 @@ class Endings:
         # a hand-started strategy is kept running until a person stops it or it ends by itself: it just did
         if unit.hold.kind == "started":
             self._core.set_hold(unit, "none", by="strategy", why="ended by itself")
+        elif unit.hold.start_at is not None:  # paused over that start: only the pause is left
+            self._core.set_hold(unit, "paused", by=unit.hold.by, why=unit.hold.why)
 
     def again(self, run: Run, *, by: str, cause: str) -> Order:
         """The order for the same run once more: version, mode, parameters and arguments stay."""

@@ -10,12 +10,13 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import fields, replace
 from datetime import UTC, date, datetime
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from stratpanel.market.check import check
-from stratpanel.market.plan import DayException, Hold, Plan, Window
+from stratpanel.market.plan import DayException, Decision, Hold, Plan, Window
 from stratpanel.model import schema
 from stratpanel.model.errors import Conflict, InvalidValue, NotFound, PreconditionFailed
 from stratpanel.model.ids import find_id
@@ -36,6 +37,7 @@ log = logging.getLogger("stratpanel.fleet")
 
 SAVE_AT_ONCE: Final = 20  # entries per write: each costs the loop 0.5 ms, and an exit must not wait for 500 of them
 SAVE_AFTER_S: Final = 2.0  # of calm; what must not wait is in the journal, so a burst of starts shares its writes
+HOLD_FIELDS: Final = tuple(field.name for field in fields(Hold))
 SAVE_LATEST_S: Final = 10.0  # where calm does not come
 
 
@@ -121,15 +123,22 @@ class Fleet:
         """The workspace's time zone may be another: it is that of every schedule without zone and calendar."""
         for unit in self._core.units.values():
             if unit.strategy is not None and plan_of(unit.config, self._core.settings.timezone) != unit.plan:
-                self._configure(unit, keep=self._judge(unit))
+                self._configure(unit)
+
+    def calendars_changed(self) -> None:
+        """A calendar that a schedule names may be there now."""
+        for unit in self._core.units.values():
+            if unit.strategy is not None and unit.schedule_problem:
+                self._configure(unit)
 
     def _judge(self, unit: Unit) -> bool:
-        """Say, once, what is wrong with the schedule that the registry gives it; True when it can never run."""
+        """Say, once, what is wrong with the schedule that the registry gives it; True when it can never run. Cheap: it
+        computes what the first decision needs too."""
         core = self._core
         config = unit.strategy.config() if unit.strategy is not None else unit.config
         plan = plan_of(config, core.settings.timezone)
         found = check(plan, core.calendar_of(plan.calendar), core.clock.now())
-        never = any(one.severity == "error" for one in found)
+        never = plan.enabled and any(one.severity == "error" for one in found)
         said = "; ".join(f"{name_in_file(one.field)}: {one.message}" for one in found)
         if said != unit.schedule_problem:
             unit.schedule_problem = said
@@ -139,23 +148,22 @@ class Fleet:
             core.supervisor_changed()
         return never
 
-    async def judge_all(self) -> None:
-        """Judge every schedule that was read at the start, a few in each turn of the loop."""
-        for n, unit in enumerate(list(self._core.units.values())):
-            if unit.strategy is not None and unit.plan.enabled:
-                self._judge(unit)
-            if n % 10 == 9:
-                await asyncio.sleep(0)
-
-    def _configure(self, unit: Unit, keep: bool = False) -> None:
-        """Take over what its Param object says; `keep` = but for the schedule, which can never run."""
+    def _configure(self, unit: Unit) -> None:
+        """Take over what its Param object says. A schedule that can never run is not taken over: the one before it
+        stays in force, and where there is none nothing is started or stopped on a guess."""
         strategy, core = unit.strategy, self._core
         assert strategy is not None
         before = unit.plan
         unit.config = strategy.config()
         unit.etag = strategy.etag()
-        if not (keep and before.enabled):
-            unit.plan = plan_of(unit.config, core.settings.timezone)
+        wanted, known = plan_of(unit.config, core.settings.timezone), before.enabled and unit.refusal is None
+        if not self._judge(unit):
+            unit.plan, unit.refusal = wanted, None
+        elif known:
+            unit.plan = replace(before, live=wanted.live)
+        else:
+            unit.plan = replace(wanted, windows=(), exceptions=())
+            unit.refusal = Decision(None, _refused(unit), None, alert=True)
         if before.enabled and not unit.plan.enabled and unit.is_live and unit.hold.kind == "none":
             # taking a schedule away from what runs must not end it: a person keeps it running now
             core.set_hold(unit, "started", by="registry", why="its schedule was switched off while it ran")
@@ -245,9 +253,9 @@ class Fleet:
         if unit.strategy is None:
             return
         run, last, hold = unit.run, unit.last, unit.strategy.hold
-        said = unit.hold
-        if (hold.kind, hold.by, hold.at, hold.why, hold.until) != (said.kind, said.by, said.at, said.why, said.until):
-            hold = HoldValue(kind=said.kind, by=said.by, at=said.at, why=said.why, until=said.until)
+        said = {name: getattr(unit.hold, name) for name in HOLD_FIELDS}
+        if any(getattr(hold, name) != value for name, value in said.items()):
+            hold = HoldValue(**said)
         report(
             unit.strategy,
             hold=hold,
@@ -270,12 +278,11 @@ class Fleet:
         for id, strategy in result.added.items():
             unit = self.take_up(id, strategy)
             core.happened("added", unit, "registry", "added by an edit of the registry")
-            self._judge(unit)
         for id in result.changed:
             unit = core.units[id]
             if unit.strategy is not None and id not in self._dirty:  # else our newer hold is on its way to the file
                 unit.hold = _hold(unit.strategy.hold)
-            self._configure(unit, keep=self._judge(unit))
+            self._configure(unit)
         for id in result.removed:
             self._gone(core.units[id], "registry")
         for edit in result.edits:
@@ -382,13 +389,17 @@ class Fleet:
             warnings = refuse_bad_schedule(plan, self._core.calendar_of(plan.calendar), self._core.clock.now())
         report(old, **values)
         self._configure(unit)
-        if unit.schedule_problem and "schedule" in values:
-            unit.schedule_problem = ""
-            self._core.supervisor_changed()
         self._core.happened("config", unit, by, f"changed: {', '.join(values)}")
         self.changed(unit.id)
         await self.durable()
         return warnings
+
+
+def _refused(unit: Unit) -> str:
+    return (
+        f"its schedule in the registry can never run ({unit.schedule_problem}); nothing is started or stopped until it"
+        f" is set right: `stratpanel schedule {unit.id} …`, or `--clear` to run it by hand"
+    )
 
 
 def _instant(epoch: float | None) -> datetime | None:
@@ -396,4 +407,4 @@ def _instant(epoch: float | None) -> datetime | None:
 
 
 def _hold(value: HoldValue) -> Hold:
-    return hold_from_json({"kind": value.kind, "by": value.by, "at": value.at, "why": value.why, "until": value.until})
+    return hold_from_json({name: getattr(value, name) for name in HOLD_FIELDS})

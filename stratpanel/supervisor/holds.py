@@ -29,6 +29,8 @@ def hold_from_json(data: Mapping[str, Any] | None) -> Hold:
         at=_instant(data.get("at")),
         why=str(data.get("why") or ""),
         until=_instant(data.get("until")),
+        start_at=_instant(data.get("start_at")),
+        start_until=_instant(data.get("start_until")),
     )
 
 
@@ -40,6 +42,8 @@ def hold_to_json(hold: Hold) -> dict[str, Any]:
         "at": hold.at.isoformat() if hold.at else None,
         "why": hold.why,
         "until": hold.until.isoformat() if hold.until else None,
+        "start_at": hold.start_at.isoformat() if hold.start_at else None,
+        "start_until": hold.start_until.isoformat() if hold.start_until else None,
     }
 
 

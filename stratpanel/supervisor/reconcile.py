@@ -119,8 +119,12 @@ class Reconciler:
 
     def decision(self, unit: Unit) -> Decision:
         """Whether it should run now, and why."""
-        core = self._core
-        return decide(unit.plan, self.calendar(unit), unit.hold, core.clock.now(), core.holds.current)
+        core, now = self._core, self._core.clock.now()
+        if unit.refusal is not None and core.holds.current.kind != "panic":
+            stopped = unit.hold.kind == "stopped" and (unit.hold.until is None or unit.hold.until > now)
+            if not stopped:
+                return unit.refusal
+        return decide(unit.plan, self.calendar(unit), unit.hold, now, core.holds.current)
 
     def deadline(self, unit: Unit) -> float | None:
         """The stop deadline for its runner (epoch seconds), None when nothing says an end."""
@@ -148,7 +152,7 @@ class Reconciler:
             calendar, over = self.calendar(unit), core.holds.current
             unit.next_start = next_start(unit.plan, calendar, unit.hold, now, over)
             unit.next_stop = next_stop(unit.plan, calendar, unit.hold, now, over)
-        if changed and decision.alert:
+        if changed and decision.alert and decision is not unit.refusal:  # the refusal of a schedule was told
             core.happened("calendar", unit, "schedule", decision.why)
         self._send_deadline(unit, decision)
         if decision.run is False:

@@ -98,6 +98,7 @@ class Unit:
         self.log_path = ""
         self.plan = Plan(enabled=False)
         self.schedule_problem = ""  # what the registry's schedule has wrong
+        self.refusal: Decision | None = None  # in place of what it would mean, when no schedule before it is in force
         self.state = State.STOPPED
         self.why = ""
         self.ended_why = ""  # how its last run ended, without what comes next

@@ -15,6 +15,7 @@ DAILY = " ".join(EVERY_DAY)
 STOPPED = Hold("stopped", "anna", at("2026-11-23 14:02"), "wrong symbol")
 STARTED = Hold("started", "anna", at("2026-11-20 20:00"))
 PAUSED = Hold("paused", "anna", at("2026-11-23 09:00"))
+PAUSED_OVER = Hold("paused", "anna", at("2026-11-25 16:30"), start_at=at("2026-11-25 16:00"))
 PANIC = Hold("panic", "anna", at("2026-11-25 10:00"), "runaway orders")
 NOT_CHRISTMAS_EVE = (DayException(day("2026-12-24"), "closed", why="family"),)
 SATURDAY = (DayException(day("2027-02-06"), "also", "09:15", "15:30", "budget day"),)
@@ -140,6 +141,9 @@ CASES = [
     Case("paused: would start", EMA, "2026-11-25 10:00", None, "2026-11-25 15:15", "paused by anna", hold=PAUSED),
     Case("paused: would stop, and does", EMA, "2026-11-25 16:00", False, "2026-11-26 09:20", hold=PAUSED),
     Case("paused and unscheduled is left as it is", plan(enabled=False), "2026-11-25 10:00", None, None, hold=PAUSED),
+    Case("paused over a start outside the window: left as it is", EMA, "2026-11-25 17:00", None, "2026-11-26 15:15", "paused by anna", hold=PAUSED_OVER),
+    Case("paused over a start outside the window: stops at its end", EMA, "2026-11-26 15:15", False, "2026-11-27 09:20", hold=PAUSED_OVER),
+    Case("paused over a start of an unscheduled one", plan(enabled=False), "2026-11-25 10:00", None, None, hold=PAUSED_OVER),
     Case("the workspace paused over a manual start", plan(enabled=False), "2026-11-25 10:00", None, None, hold=STARTED, workspace=PAUSED),
     Case("the workspace paused over a manual stop", EMA, "2026-11-25 10:00", False, None, "stopped by anna", hold=STOPPED, workspace=PAUSED),
     Case("panic stops everything", ALWAYS, "2026-11-25 10:00", False, None, "runaway orders", workspace=PANIC),

@@ -62,7 +62,10 @@ def plans(draw: st.DrawFn, *, exceptions: bool = True) -> Plan:
 @st.composite
 def holds(draw: st.DrawFn) -> Hold:
     kind = draw(st.sampled_from(["none", "none", "stopped", "started", "paused", "panic"]))
-    return Hold(kind, "anna", draw(st.one_of(st.none(), moments)), "", draw(st.one_of(st.none(), moments)))
+    at, until, start_at, start_until = (draw(st.one_of(st.none(), moments)) for _ in range(4))
+    if kind != "paused":
+        start_at = start_until = None
+    return Hold(kind, "anna", at, "", until, start_at, start_until)
 
 
 @settings(max_examples=80, deadline=None)

@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo
 import pytest
 from apscheduler.events import EVENT_JOB_MAX_INSTANCES, EVENT_JOB_MISSED, JobExecutionEvent, JobSubmissionEvent
 
-from stratpanel.model.errors import InvalidValue
+from stratpanel.model.errors import Conflict, InvalidValue
 from stratpanel.supervisor.front import Front
 from stratpanel.supervisor.settings import Settings
 from stratpanel.supervisor.unit import Unit
@@ -329,6 +329,105 @@ async def test_what_lies_broken_in_the_registry_at_the_start_is_told_and_never_r
     bench = await Bench(tmp_path, bench.clock, bench.processes).open()
     await settle(200)
     assert "schedule_days: NSE has no session on sun" in told(bench, "schedule")[0]
+    await bench.close()
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [{"schedule_days": ["sun"]}, {"calendar": "NZE"}, {"calendar": None, "schedule_start": "open+5m"}],
+    ids=["never", "no calendar", "not to be read"],
+)
+async def test_a_bad_hand_edit_is_no_schedule_after_a_restart_either(tmp_path: Path, broken: dict[str, Any]) -> None:
+    bench = await opened(tmp_path, "2026-11-23 10:00:00")
+    unit = await bench.add(schedule=schedule("09:20", "15:15", calendar="NSE"))
+    await bench.add("other", schedule=schedule("09:20", "15:15", calendar="NSE"))
+    await look(bench)
+    await at_work(bench, unit)
+    await bench.core.fleet.durable()
+    edit(bench, "ema", **broken)
+    await look(bench)
+    assert unit.next_stop == datetime.fromtimestamp(ist("2026-11-23 15:15"), UTC), "the one before stays in force"
+    bench = await again(bench, "2026-11-23 10:05:00")
+    unit = bench.core.unit("ema")
+    assert unit.state == "running", "nothing is stopped on a guess"
+    assert "can never run" in unit.why
+    assert any(text.startswith("ema: ") for text in bench.core.supervisor_status()["warnings"])
+    assert bench.processes.last("ema").requests == [], "its runner keeps the deadline it was given"
+    assert bench.core.status_of(unit)["alert"] is True
+    assert len(told(bench, "schedule")) == 1
+    explained = Front(bench.core).explain("ema", None)
+    assert explained["run"] is None
+    assert "can never run" in explained["why"]
+    assert explained["boundaries"] == []
+    await look(bench)
+    assert len(told(bench, "schedule")) == 1, "it is told once"
+    assert not any("can never run" in text for text in told(bench, "calendar"))
+    bench.processes.last("ema").exit(0)  # as its runner ends it at the deadline
+    await bench.until(unit, lambda: not unit.is_live, "its end")
+    other = bench.core.unit("other")
+    await go_to(bench, "2026-11-23 15:15:01")
+    await bench.reach(other, "stopped")
+    await go_to(bench, "2026-11-25 10:00:00")
+    await bench.until(other, lambda: other.is_live, "the start of one whose schedule is right")
+    assert not unit.is_live, "nothing is started on a guess"
+    assert bench.core.actions.would_start() == []
+    with pytest.raises(Conflict, match="can never run") as refused:
+        await bench.core.actions.start(unit, by="anna")
+    assert refused.value.code == "SCHEDULE_REFUSED"
+    await bench.core.fleet.patch(unit, {"notes": "mended soon"}, None, "anna")
+    assert unit.refusal is not None, "another field mends nothing"
+    mended = schedule("09:20", "15:15", calendar="NSE")
+    await bench.core.fleet.patch(unit, {"schedule": mended}, None, "anna")
+    assert unit.refusal is None
+    assert not any("ema" in text for text in bench.core.supervisor_status()["warnings"])
+    await bench.close()
+
+
+async def test_pausing_one_that_was_started_outside_its_window_leaves_it_running_until_it_would_stop(
+    tmp_path: Path,
+) -> None:
+    bench = await opened(tmp_path, "2026-11-23 16:00:00")
+    unit = await bench.add(schedule=schedule("09:20", "15:15", calendar="NSE"))
+    start = asyncio.create_task(bench.core.actions.start(unit, by="anna"))
+    await at_work(bench, unit)
+    await start
+    ends = datetime.fromtimestamp(ist("2026-11-25 15:15"), UTC)
+    assert unit.hold.until == ends
+    await bench.core.actions.pause(unit, by="bob")
+    await look(bench)
+    assert (unit.state, unit.hold.kind, unit.next_stop) == ("running", "paused", ends)
+    bench = await again(bench, "2026-11-23 18:00:00")
+    unit = bench.core.unit("ema")
+    assert (unit.state, unit.hold.kind, unit.next_stop) == ("running", "paused", ends)
+    await bench.core.actions.resume(unit, by="bob")
+    await look(bench)
+    assert (unit.state, unit.hold.kind, unit.hold.until) == ("running", "started", ends)
+    await bench.core.actions.pause(unit, by="bob")
+    await go_to(bench, "2026-11-25 10:00:00")
+    assert unit.state == "running"
+    await go_to(bench, "2026-11-25 15:15:01")
+    await bench.reach(unit, "stopped")
+    await go_to(bench, "2026-11-26 10:00:00")
+    assert unit.state == "stopped", "paused: nothing starts by itself"
+    await bench.core.actions.resume(unit, by="bob")
+    await look(bench)
+    await at_work(bench, unit, runs=2)
+    await bench.close()
+
+
+async def test_a_started_one_that_ends_while_it_is_paused_does_not_come_back(tmp_path: Path) -> None:
+    bench = await opened(tmp_path, "2026-11-23 16:00:00")
+    unit = await bench.add(schedule=schedule("09:20", "15:15", calendar="NSE"))
+    start = asyncio.create_task(bench.core.actions.start(unit, by="anna"))
+    await at_work(bench, unit)
+    await start
+    await bench.core.actions.pause(unit, by="bob")
+    bench.processes.last("ema").exit(0)
+    await bench.reach(unit, "exited")
+    assert (unit.hold.kind, unit.hold.by, unit.hold.start_at) == ("paused", "bob", None)
+    await bench.core.actions.resume(unit, by="bob")
+    await look(bench)
+    assert (unit.state, unit.hold.kind) == ("exited", "none")
     await bench.close()
 
 
