@@ -21,16 +21,25 @@ from stratpanel.client.connection import find_workspace
 from stratpanel.dashboard.door import Door, cookies_of
 from stratpanel.dashboard.office import office
 from stratpanel.dashboard.page import page
-from stratpanel.dashboard.roles import Person, person
+from stratpanel.dashboard.roles import Person, person, roles_of
 from stratpanel.dashboard.screen import Screen
-from stratpanel.model.errors import StratpanelError, Unauthorized
+from stratpanel.model.errors import Forbidden, StratpanelError, Unauthorized
 
 log = logging.getLogger("stratpanel.dashboard")
 
 DOOR: Door | None = None
 """Set by `stratpanel serve`."""
 
+NAMED_ONLY = False
+"""Set by `stratpanel serve` with OAuth: anybody can have an account there, so a name has to be under [roles]."""
+
 _BARE_TOKEN: str | None = None
+
+
+def let_in_named_only(on: bool) -> None:
+    """From now on only people under [roles] come in."""
+    global NAMED_ONLY
+    NAMED_ONLY = on
 
 
 def use_door(door: Door | None) -> None:
@@ -79,6 +88,11 @@ def _who(workspace: Path) -> Person:
             raise Unauthorized("this browser is not signed in; open the address that `stratpanel serve` printed")
         return person(workspace, name, holds_token=True)
     if pn.state.user:
+        if NAMED_ONLY and str(pn.state.user) not in roles_of(workspace):
+            raise Forbidden(
+                f"{pn.state.user} is signed in but not named under [roles] in stratpanel.toml; ask the owner of this"
+                " workspace to add the name"
+            )
         return person(workspace, str(pn.state.user), holds_token=False)
     given = pn.state.session_args.get("token", [b""])[0]
     if not hmac.compare_digest(given, bare_token().encode()):

@@ -61,6 +61,25 @@ def check_address(address: str, auth: str, *, no_token: bool, unix_socket: bool)
         raise InvalidValue("--no-token is for this machine alone")
 
 
+def oauth(workspace: Path, provider: str | None) -> dict[str, Any]:
+    """What Panel needs to ask an OAuth provider who comes. Raises InvalidValue when something of it is missing."""
+    from stratpanel.dashboard.roles import roles_of
+
+    missing = [name for name in ("PANEL_OAUTH_KEY", "PANEL_OAUTH_SECRET") if not os.environ.get(name)]
+    if missing:
+        raise InvalidValue(f'auth = "oauth" needs {" and ".join(missing)} in the environment of stratpanel serve')
+    if not roles_of(workspace):
+        raise InvalidValue(
+            f"anybody can have an account with {provider}, and the page can run code; name who may come under [roles]"
+            ' in stratpanel.toml: "name" = "viewer" | "operator" | "admin"'
+        )
+    return {
+        "oauth_provider": provider,
+        "oauth_key": os.environ["PANEL_OAUTH_KEY"],
+        "oauth_secret": os.environ["PANEL_OAUTH_SECRET"],
+    }
+
+
 def build(options: argparse.Namespace) -> tuple[Any, Any, str]:
     """The server (not yet started), its door or None, and its base URL."""
     from stratpanel.process.paths import Runtime
@@ -97,11 +116,8 @@ def build(options: argparse.Namespace) -> tuple[Any, Any, str]:
     elif auth == "basic":
         extra["basic_auth"] = str(workspace / str(wanted.users))
     else:
-        extra |= {
-            "oauth_provider": wanted.oauth_provider,
-            "oauth_key": os.environ.get("PANEL_OAUTH_KEY"),
-            "oauth_secret": os.environ.get("PANEL_OAUTH_SECRET"),
-        }
+        extra |= oauth(workspace, wanted.oauth_provider)
+    entrance.let_in_named_only(auth == "oauth")
     if options.unix_socket:
         extra["unix_socket"] = options.unix_socket
     else:
@@ -141,7 +157,11 @@ def build(options: argparse.Namespace) -> tuple[Any, Any, str]:
 
 
 def _say(text: str) -> None:
-    print(text, flush=True)
+    """Print a line; a reader that went away (`stratpanel serve | head -1`) closes no dashboard."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 class _Noise(logging.Filter):

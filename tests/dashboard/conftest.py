@@ -30,7 +30,7 @@ SLOW_MS = 30_000  # two cores for the whole suite: a page may take long, it must
 class Server:
     """A dashboard's server process: its lines, its address, and orders to the fake behind it."""
 
-    def __init__(self, command: list[str], cwd: Path) -> None:
+    def __init__(self, command: list[str], cwd: Path, ready: str = "") -> None:
         self._process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, bufsize=1,
             env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1", "PYTHONUNBUFFERED": "1"},
@@ -40,8 +40,8 @@ class Server:
         self._answers: queue.Queue[Any] = queue.Queue()
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
-        wait_for(self._address, 60, "the server's address")
-        self.url = self._address()
+        wait_for(lambda: self._said(ready) if ready else self._address(), 60, "the server's address")
+        self.url = "" if ready else self._address()
         parts = urlsplit(self.url)
         self.base = f"{parts.scheme}://{parts.netloc}"
 
@@ -56,6 +56,9 @@ class Server:
                 self._answers.put(json.loads(line[3:]))
             else:
                 self.lines.append(line.rstrip("\n"))
+
+    def _said(self, words: str) -> bool:
+        return any(words in line for line in self.lines)
 
     def _address(self) -> str:
         if self._process.poll() is not None:
@@ -111,13 +114,22 @@ def serve(tmp_path: Path) -> Iterator[Serve]:
     """`serve(count, *options)`: the real server and pages over `count` fake strategies."""
     servers = []
 
-    def start(count: int = 11, *options: str, toml: str = "", token: bool = False) -> Server:
+    def start(
+        count: int = 11,
+        *options: str,
+        toml: str = "",
+        token: bool = False,
+        users: dict[str, str] | None = None,
+        ready: str = "",
+    ) -> Server:
         workspace = tmp_path / f"desk{len(servers)}"
         workspace.mkdir()
         (workspace / "stratpanel.toml").write_text(toml, encoding="utf-8")
+        if users:
+            (workspace / "users.json").write_text(json.dumps(users), encoding="utf-8")
         command = [sys.executable, "-m", "tests.dashboard.fake_serve", str(count), "--workspace", str(workspace)]
         command += ["--port", "0", "--no-open", *([] if token else ["--no-token"]), *options]
-        server = Server(command, workspace)
+        server = Server(command, workspace, ready)
         servers.append(server)
         return server
 

@@ -285,7 +285,9 @@ def test_a_viewer_is_shown_no_action_and_refused_one(serve: Serve, visit: Visit)
     server = serve(3, toml=f'[roles]\n{getpass.getuser()} = "viewer"\n')
     page = visit(server)
     expect(page.get_by_role("button", name="stop ema")).to_be_disabled()
-    expect(page.get_by_role("button", name="PANIC")).to_have_count(0)
+    panic = page.get_by_role("button", name="PANIC")
+    expect(panic).to_be_disabled()
+    expect(panic).to_have_attribute("title", "Your role is viewer: it may look, not act")
     said = page.evaluate(
         "() => [...stratpanelStores.values()][0].ask('act', {verb: 'stop', id: 'ema'}).then(() => '', (e) => e.message)"
     )

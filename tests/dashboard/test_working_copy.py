@@ -58,9 +58,7 @@ def test_every_standing_has_its_words(serve: Serve, visit: Visit) -> None:
     expect(banner).to_be_hidden()
     run_two = {"working_copy_differs": True, "deployed_version": 2, "version": 2, "mode": "paper"}
     server.order("change", "ema", **run_two, working_copy_version=None)
-    expect(banner).to_contain_text(
-        "differs from version 2, which runs. Deploy makes it the version that the next"
-    )
+    expect(banner).to_contain_text("differs from version 2, which runs. Deploy makes it the version that the next")
     server.order("change", "ema", mode="live", promoted_version=1, version=1)
     expect(banner).to_contain_text("Promote lets live starts run that one")
     server.order("change", "ema", working_copy_version=2)

@@ -40,7 +40,7 @@ Object.assign(Board.prototype, {
       return verb === "start" ? !ALIVE.has(row.state) || row.state === "backoff" : verb === "stop" || verb === "kill" ? ALIVE.has(row.state) || row.state === "lost" : verb === "restart" ? ALIVE.has(row.state) : true
     })
     if (!able.length) { this.store.toast("info", ids.length ? `nothing to ${verb}: ${ids.length === 1 ? ids[0] + " is " + this.store.rows.get(ids[0])?.state : "none of them is in the state for it"}` : "pick a strategy first"); return }
-    if (this.store.user.role === "viewer") { this.store.toast("bad", "your role is viewer: it may look, not act"); return }
+    if (this.store.user.role === "viewer") { this.store.toast("bad", LOOK_ONLY); return }
     if (!(await mayAct(this.root, this.store, verb, able))) { this.table.focus(); return }
     this.table.focus({preventScroll: true})
     await this.store.act(verb, able)

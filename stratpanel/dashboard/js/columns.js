@@ -137,6 +137,7 @@ const COLUMNS = [
     cell.acts.start.disabled = !may || busy || (alive && row.state !== "backoff")
     cell.acts.stop.disabled = !may || busy || !(alive || row.state === "lost")
     cell.acts.restart.disabled = !may || busy || !alive
+    for (const verb of ["start", "stop", "restart"]) { const words = may ? verb : LOOK_ONLY; if (cell.acts[verb].title !== words) { cell.acts[verb].title = words } }
     if (board.size === "phone") { cell.acts.start.hidden = alive; cell.acts.stop.hidden = !alive; cell.acts.restart.hidden = cell.acts.more.hidden = true }
     else { for (const node of Object.values(cell.acts)) { node.hidden = false } }
   }},

@@ -56,10 +56,12 @@ class Head {
     this.drawClocks()
     const paused = sup.state === "paused", panic = sup.panic || /panic/i.test(sup.why || "")
     const may = store.user.role !== "viewer"
-    this.pause.hidden = this.panic.hidden = !may
+    this.pause.disabled = !may
+    this.panic.disabled = !may || Boolean(this.panicking)
+    this.panic.title = may ? "stop every strategy now" : LOOK_ONLY
     const word = paused || panic ? "Resume" : "Pause"
     if (this.pause.word !== word) { this.pause.word = word; this.pause.replaceChildren(icon(paused || panic ? "play" : "pause"), h("span", {}, word)) }
-    this.pause.title = paused || panic ? sup.why || "let schedules act again" : "nothing starts by itself until resume; what runs goes on and stops as scheduled"
+    this.pause.title = !may ? LOOK_ONLY : paused || panic ? sup.why || "let schedules act again" : "nothing starts by itself until resume; what runs goes on and stops as scheduled"
   }
 
   drawClocks() {
@@ -98,14 +100,14 @@ class Head {
     const sure = await confirmBox(this.root, {title: `Stop all ${alive.length} running strategies now?`, danger: true, focusYes: true, yes: "Stop everything",
       lines: [...(live.length ? [{text: `${live.length} of them trade with real money: ${names(live.map((r) => r.id))}`, strong: true}] : []), "All process trees end in parallel. Nothing starts again, by schedule or by hand, until somebody resumes.", {text: POSITIONS, strong: true}]})
     if (!sure) { return }
-    this.panic.disabled = true
+    this.panic.disabled = this.panicking = true
     store.toast("info", "panic: stopping everything…")
     try {
       const done = await store.ask("workspace", {verb: "panic", args: {why: `from the dashboard by ${store.user.name || "a person"}`}})
       const left = done.left || []
       left.length ? store.toast("bad", `still alive after panic: ${left.join(", ")}`) : store.toast("good", `panic done: ${(done.stopped || []).length} stopped. Positions are not closed.`)
     } catch (error) { store.toast("bad", `panic failed: ${error.message}. From a terminal: stratpanel panic`) }
-    finally { this.panic.disabled = false }
+    finally { this.panic.disabled = this.panicking = false }
   }
 }
 

@@ -1,5 +1,6 @@
 // What the page asks before it acts, and the words it uses: every stop says that positions stay open.
 
+const LOOK_ONLY = "Your role is viewer: it may look, not act"
 const POSITIONS = "Stopping a process does not close positions: open orders and positions stay at the broker."
 
 function names(ids) { return ids.length <= 4 ? ids.join(", ") : ids.slice(0, 3).join(", ") + ` and ${ids.length - 3} more` }

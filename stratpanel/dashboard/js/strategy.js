@@ -76,6 +76,7 @@ class StrategyHead {
     buttons.kill.hidden = !(row.state === "stopping" || row.state === "lost")
     buttons.reset.hidden = !["fatal", "lost"].includes(row.state)
     buttons.kill.disabled = buttons.reset.disabled = !may
+    for (const node of Object.values(buttons)) { node.title = may ? "" : LOOK_ONLY }
     const hold = row.hold_detail
     const differs = this.model.tab !== "source" && standingOf(row)?.short
     const held = row.hold && row.hold !== "none" && row.hold !== "started" ? `On hold (${row.hold}${hold?.by ? " by " + hold.by : ""}${hold?.why ? ": " + hold.why : ""}): the schedule does not start it.` : ""
@@ -85,7 +86,7 @@ class StrategyHead {
   }
 
   async act(verb) {
-    if (this.store.user.role === "viewer") { this.store.toast("bad", "your role is viewer: it may look, not act"); return }
+    if (this.store.user.role === "viewer") { this.store.toast("bad", LOOK_ONLY); return }
     const row = this.store.rows.get(this.id)
     if (!row || this.store.pending.has(this.id)) { return }
     const alive = ALIVE.has(row.state)
