@@ -7,7 +7,7 @@ PYTEST ?=
 SERVE  ?=
 JOBS   ?= 3
 
-.PHONY: serve test lint unit bench browser clean
+.PHONY: serve test lint unit bench soak browser clean
 .DELETE_ON_ERROR:
 
 serve: $(VENV)/.for-serve
@@ -29,6 +29,11 @@ unit: $(VENV)/.for-test browser
 
 bench: $(VENV)/.for-test
 	$(BIN)/python -m benchmarks
+
+# A page open over 50 busy strategies; SOAK_S=60 for a short look.
+soak: export SOAK_S ?= 600
+soak: $(VENV)/.for-test browser
+	$(BIN)/python -m benchmarks soak
 
 browser:
 	@.ci/ensure-chromium

@@ -1,4 +1,5 @@
-"""`python -m benchmarks [NAME …] [--no-keep]`: run all measurements, or those named, and keep them in RESULTS.md."""
+"""`python -m benchmarks [NAME …] [--no-keep]`: run all but the long ones, or those named, and keep them in
+RESULTS.md."""
 
 from __future__ import annotations
 
@@ -6,12 +7,14 @@ import argparse
 import importlib
 import os
 import pkgutil
+import signal
 import sys
 from pathlib import Path
 
 from benchmarks.record import keep, machine, table
 
-NOT_MEASUREMENTS = {"__main__", "record", "workspace"}
+NOT_MEASUREMENTS = {"__main__", "record", "workspace", "pages", "plainpage"}
+LONG = {"soak"}  # only when named: `make soak`
 
 
 def names() -> list[str]:
@@ -28,8 +31,10 @@ def main() -> int:
     unknown = sorted(set(options.names) - set(names()))
     if unknown:
         parser.error(f"no such measurement: {', '.join(unknown)}")
+    # An end by `timeout` or a service is an orderly one: what was started for the measurement is ended too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended by SIGTERM"))
     print(machine())
-    for name in options.names or names():
+    for name in options.names or [name for name in names() if name not in LONG]:
         load = os.getloadavg()[0]
         rows = importlib.import_module(f"benchmarks.{name}").measure()
         print(f"\n## {name}\n\n{table(rows)}", flush=True)

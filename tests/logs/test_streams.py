@@ -221,3 +221,33 @@ def test_the_watch_says_so_when_it_cannot_watch(tmp_path: Path) -> None:
     watch.close()
     assert logfollow.POLL_EVERY_S < 0.1
     assert not watch.renew(str(tmp_path / "ema.log")) or not (tmp_path / "ema.log").exists()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="inotify is Linux's")
+async def test_lines_are_gathered_for_readers_that_are_content_with_that(tmp_path: Path) -> None:
+    log, every_s = tmp_path / "ema.log", 0.2
+    log.touch()
+    follows = LogFollows()
+    follows.every_s = every_s
+    follower = follows.follow(str(log), str(LogReader(str(log)).end()))
+    found, reads, begun = [], 0, time.monotonic()
+
+    async def write() -> None:
+        with log.open("a", encoding="utf-8", buffering=1) as file:
+            for n in range(100):
+                file.write(f"{n}\n")
+                await asyncio.sleep(0.005)
+
+    writing = asyncio.create_task(write())
+    while len(found) < 100:
+        batch = await follower.read(DEADLINE_S)
+        assert batch is not None
+        found += [line.text for line in batch.lines]
+        reads += 1
+    await writing
+    took = time.monotonic() - begun
+    follower.close()
+    follows.close()
+    assert found == [str(n) for n in range(100)]
+    # Twice a second it looks anyway; the first lines come at once.
+    assert reads <= 3 + took / every_s + took / logfollow.LOOK_EVERY_S
