@@ -147,7 +147,7 @@ class Trace:
         self.figure.yaxis.formatter = NumeralTickFormatter(format="0[.]0")
         self.figure.yaxis.ticker.desired_num_ticks = 3
         self.figure.title.text = f"{title}, {unit}" if unit else title
-        self.figure.title.update(text_font_size="11px", text_font_style="normal", offset=-40, standoff=2)
+        self.figure.title.update(text_font_size="11px", text_font_style="normal", offset=-40, standoff=8)
         self._marks: list[Span] = []
         self._limit = Span(dimension="width", line_dash="dashed", line_width=1, location=0, visible=False)
         self.figure.add_layout(self._limit)
@@ -162,8 +162,9 @@ class Trace:
     def mark(self, times: Sequence[float], scheme: str) -> None:
         """Draw a dotted line at each of these times (axis milliseconds), instead of the ones before."""
         colour = COLOURS[scheme]["ink"]
-        while len(self._marks) < len(times):
-            span = Span(dimension="height", line_dash="dotted", line_width=1, location=0, visible=False)
+        while len(self._marks) < len(times):  # complete before it is added: a change before it has a view is an error
+            at = times[len(self._marks)]
+            span = Span(dimension="height", line_dash="dotted", line_width=1, location=at, line_color=colour)
             self._marks.append(span)
             self.figure.add_layout(span)
         for at, span in enumerate(self._marks):

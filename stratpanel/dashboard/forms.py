@@ -298,10 +298,22 @@ def check(cls: type[Model], config: Mapping[str, Any]) -> dict[str, str]:
 PLAIN_TEXT = "pre { font: inherit; margin: 0; white-space: pre-wrap; overflow-wrap: anywhere; }"
 
 
-def words_of(text: str = "", **styles: str) -> pn.pane.Str:
+class Words(pn.pane.Str):
+    """Text in the page's own type, of which a change sends the text alone.
+
+    Panel's own pane sends its style sheets again, in a notebook's cell as addresses of a server on the internet.
+    """
+
+    def _update(self, ref: str, model: Any) -> None:
+        properties = self._get_properties(model.document)
+        properties.pop("stylesheets", None)
+        model.update(**properties)
+
+
+def words_of(text: str = "", **styles: str) -> Words:
     """A line of text in the page's own type; it stays text whatever is in it."""
     face = {"font-family": FONT, "font-size": "13px", **styles}
-    return pn.pane.Str(text, margin=(6, 4), styles=face, stylesheets=[PLAIN_TEXT])
+    return Words(text, margin=(6, 4), styles=face, stylesheets=[PLAIN_TEXT])
 
 
 def section(title: str, *content: Any, note: str = "") -> pn.Column:

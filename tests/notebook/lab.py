@@ -139,7 +139,7 @@ def running_lab(folder: Path) -> Iterator[Lab]:
         wait_for(lambda: _answers(f"{url}/api/status?token={token}"), 60, "JupyterLab answers", every=0.1)
         with sync_playwright() as playwright:
             browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-            page = browser.new_page(viewport={"width": 1440, "height": 1400})
+            page = browser.new_context(viewport={"width": 1440, "height": 1400}).new_page()
             page.set_default_timeout(20_000)
             yield Lab(bench, url, token, page)
             browser.close()

@@ -33,12 +33,17 @@ def test_start_in_the_cell_and_see_the_log_move(lab: Lab) -> None:
     wait_for(lambda: card.get_by_text("AAPL close").count() > first, 10, "the log moves in the cell")
     assert "running" in notebook.run(2)
     assert lab.bench.leader_pid("simple_ema") == row["pid"]
+    web = lab.page.context.new_page()
+    web.goto(f"{lab.url}/stratpanel/?token={lab.token}")
+    web.locator('.board .row[data-id="simple_ema"] .cell.pid', has_text=str(row["pid"])).wait_for(timeout=60_000)
 
     card.get_by_role("button", name="Stop", exact=True).click()
     confirm = lab.page.get_by_role("dialog").get_by_role("button", name="Stop")
     if confirm.count():
         confirm.first.click()
     lab.bench.wait_state("simple_ema", "stopped")
+    web.locator('.board .row[data-id="simple_ema"] .cell.state', has_text="stopped").wait_for(timeout=2_000)
+    web.close()
     assert not pid_alive(row["pid"])
     assert lab.outside == []
     assert lab.errors == []
@@ -106,12 +111,12 @@ def test_parts_of_a_strategy_are_live_in_cells_and_runs_are_compared(lab: Lab) -
     )
     for n in range(6):
         notebook.run(n)
-    notebook.output(1).locator(".sp-reported .bk-Figure canvas").first.wait_for(state="attached")
+    notebook.output(1).locator(".sp-reported .bk-Figure canvas").first.wait_for(state="attached", timeout=60_000)
     first = notebook.output(1).locator(".livelist li.signal")
     first.first.wait_for()
     assert "SBIN <b>" in first.first.inner_text()
     notebook.output(2).locator(".sp.log.full").wait_for()
-    notebook.output(3).get_by_text("in this span: the dotted lines").wait_for()
+    notebook.output(3).get_by_text("in this span: the dotted lines").wait_for(timeout=60_000)
     rows = notebook.output(4).locator(".sp.runs tbody tr")
     rows.first.wait_for()
     before = rows.count()
