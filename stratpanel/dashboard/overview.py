@@ -32,13 +32,12 @@ class Overview(pn.viewable.Viewer):
         self.log = LogView(
             screen.logs, screen.actions, screen.delivery, bus=screen.bus, sizing_mode="stretch_both", margin=0
         )
-        self.charts = UsageCharts(screen.scheme)
+        self.charts: UsageCharts | None = None  # until there is something to draw: the table is shown the sooner
         screen.wire.answer("select", self._select)
         screen.on_beat(self._beat)
-        screen.on_scheme(self.charts.paint)
+        screen.on_scheme(self._paint)
         screen.on_close(self.log.close)
-        side = pn.Column(
-            self.charts.view,
+        self._side = pn.Column(
             sizing_mode="stretch_both",
             margin=0,
             max_width=620,
@@ -47,11 +46,12 @@ class Overview(pn.viewable.Viewer):
         )
         self.dock = pn.Row(
             self.log,
-            side,
+            self._side,
             sizing_mode="stretch_width",
             height=300,
             margin=0,
             css_classes=["sp-dock"],
+            visible=bool(screen.source.rows),  # nothing to choose: nothing to show of it
             stylesheets=[DOCK],
         )
         sizing: dict[str, Any] = (
@@ -81,6 +81,8 @@ class Overview(pn.viewable.Viewer):
         if not self._layout.visible:
             return
         zone, limit = self._screen.feed.zone(id_), row.get("memory_limit_mb")
+        if not self.dock.visible:
+            self._screen.delivery.run(lambda: setattr(self.dock, "visible", True))
         self._screen.delivery.run(lambda: self.log.show(id_, zone))
         usage: Mapping[str, Any] = {}
         try:
@@ -90,11 +92,23 @@ class Overview(pn.viewable.Viewer):
         except StratpanelError as error:
             self._screen.wire.tell("toast", tone="warn", text=f"its history could not be read: {error.message}", id=id_)
         if self._chosen == id_:
-            self._screen.delivery.run(lambda: self.charts.load(usage, limit, zone))
+            self._screen.delivery.run(lambda: self._draw(usage, limit, zone))
+
+    def _draw(self, usage: Mapping[str, Any], limit: float | None, zone: str) -> None:
+        if self.charts is None:
+            self.charts = UsageCharts(self._screen.scheme)
+            self.charts.load(usage, limit, zone)
+            self._side[:] = [self.charts.view]
+        else:
+            self.charts.load(usage, limit, zone)
+
+    def _paint(self, scheme: str) -> None:
+        if self.charts is not None:
+            self.charts.paint(scheme)
 
     def _beat(self, now: float) -> None:
         id_ = self._chosen
-        if id_ is not None and self._layout.visible:
+        if id_ is not None and self.charts is not None and self._layout.visible:
             cpu, memory = self._screen.source.usage.get(id_, (None, None))
             self.charts.point(self._screen.delivery, now, cpu, memory)
 
