@@ -17,6 +17,9 @@ DONE, NOT_DONE, USAGE, NO_SUPERVISOR, UNKNOWN_ID = 0, 1, 2, 3, 4
 
 def main(argv: list[str] | None = None) -> int:
     """Run one command; the value is the process's exit code."""
+    for name in ("stdout", "stderr"):  # None when the caller closed it: `stratpanel … >&-`
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))
     options = parse(sys.argv[1:] if argv is None else argv)
     try:
         return int(options.run(options))

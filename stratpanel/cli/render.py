@@ -25,6 +25,13 @@ COLOURS = {
 WIDE = 100
 
 
+class _Console(Console):
+    """Lets the command line deal with a reader that went away; rich itself would end with 1."""
+
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError
+
+
 def _console() -> Console:
     # as shutil.get_terminal_size, whose import loads every compression there is: 10 ms
     width = int(os.environ["COLUMNS"]) if os.environ.get("COLUMNS", "").isdigit() else 0
@@ -34,7 +41,7 @@ def _console() -> Console:
         except (OSError, ValueError):  # a pipe, or closed
             width = 0
     width = width or 120
-    return Console(highlight=False, markup=False, emoji=False, width=max(width, 60))
+    return _Console(highlight=False, markup=False, emoji=False, width=max(width, 60))
 
 
 def duration(seconds: float | None) -> str:

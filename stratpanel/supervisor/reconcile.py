@@ -30,6 +30,7 @@ log = logging.getLogger("stratpanel.reconcile")
 
 EVERY_S: Final = 2.0  # how long a difference may stay unseen when no edge and no event announced it
 WATCH_S: Final = 1.0  # how often the clocks are compared
+STOOD_STILL_S: Final = 10.0  # stopped by a signal, a debugger or a frozen container; load alone costs less
 LATE_S: Final = 60.0  # a scheduled start later than this after its edge is reported as missed
 NEVER_ALIVE: Final = timedelta(days=7)  # how far back whole missed windows are looked for
 
@@ -46,6 +47,7 @@ class Reconciler:
         self._deadlines: dict[str, float | None] = {}  # run id → what its runner was last told
         self._gaps: deque[tuple[float, float, str]] = deque(maxlen=100)
         self.enabled = False
+        self._beat_at = asyncio.get_running_loop().time()  # by the loop's clock
         self.lateness_s: float | None = None  # how long after its edge the latest edge was decided
 
     # -- when to look -------------------------------------------------------------------------------------------------
@@ -65,32 +67,41 @@ class Reconciler:
         self.enabled = True
         self.poke()
         beat = 0
+        self._beat_at = asyncio.get_running_loop().time()
         while True:
             await asyncio.sleep(WATCH_S)
             beat += 1
             try:
-                self._look_at_clocks()
+                self._look_at_clocks(self._late_s())
+                self._beat_at = asyncio.get_running_loop().time()
                 if beat * WATCH_S % EVERY_S == 0:
                     self._core.chores.beat()
                     self.poke()
             except Exception:  # whatever fails in one beat, stops and starts depend on the next one coming
                 log.exception("a heartbeat failed; the next one follows")
 
-    def _look_at_clocks(self) -> None:
+    def _late_s(self) -> float:
+        """How much longer ago the last heartbeat is than it should be, by the loop's clock (seconds)."""
+        return asyncio.get_running_loop().time() - self._beat_at - WATCH_S
+
+    def _look_at_clocks(self, late_s: float = 0.0) -> None:
+        """Notice that time was lost: asleep, by a step of the clock, or because nobody let us run (`late_s`)."""
         before = self._watch.last_wall
         jump = self._watch.look()
-        if not jump:
+        because = "the machine slept"
+        if jump > 0:
+            what = f"the machine slept or its clock went forward by {jump:.0f} s"
+        elif jump < 0:
+            what = f"its clock went back by {-jump:.0f} s"
+        elif late_s > STOOD_STILL_S:
+            what = because = f"the supervisor stood still for {late_s:.0f} s"
+        else:
             return
-        what = (
-            f"the machine slept or its clock went forward by {jump:.0f} s"
-            if jump > 0
-            else f"its clock went back by {-jump:.0f} s"
-        )
         log.warning("%s; every strategy is looked at again", what)
         self._core.happened("clock", None, "supervisor", what)
-        if jump > 0:
+        if jump >= 0:
             self._core.edges.look_again()
-            self.report_missed(before, self._core.clock.time(), "the machine slept")
+            self.report_missed(before, self._core.clock.time(), because)
         else:
             self.set_edges()  # edges that lay behind us lie ahead again, and no alarm waits for them
         self.poke()
@@ -102,6 +113,9 @@ class Reconciler:
 
     def _run_pass(self) -> None:
         self._pass_due = False
+        if (late_s := self._late_s()) > STOOD_STILL_S:  # an alarm came before the heartbeat: first what was missed
+            self._beat_at = asyncio.get_running_loop().time()
+            self._look_at_clocks(late_s)
         dirty, self._dirty = self._dirty, {}
         units = [unit for id in dirty if (unit := self._core.units.get(id)) is not None]
         units.sort(key=lambda unit: not unit.is_live)  # what may have to stop does not wait for what may start

@@ -86,6 +86,8 @@ def replace(path: Path, data: bytes, expected: Content | None, name: str) -> Con
     temporary = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
     try:
         _write_durably(temporary, data, path)
+        # of our own file, before it has the name: a person may save over it while the folder is being synced
+        made = os.stat(temporary)
         try:
             _swap_in(temporary, path, expected, name)
         finally:
@@ -93,8 +95,7 @@ def replace(path: Path, data: bytes, expected: Content | None, name: str) -> Con
         _sync_folder(path.parent)
     except OSError as error:
         raise RegistryError(f"cannot write {name}: {_words(error)}; nothing is lost, it is tried again") from None
-    found = os.stat(path)
-    return Content(data, found.st_ino, found.st_mtime_ns, hashlib.sha256(data).hexdigest())
+    return Content(data, made.st_ino, made.st_mtime_ns, hashlib.sha256(data).hexdigest())
 
 
 def _write_durably(temporary: Path, data: bytes, model: Path) -> None:

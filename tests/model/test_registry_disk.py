@@ -269,3 +269,23 @@ def test_killed_at_any_moment_the_file_is_whole(tmp_path: Path) -> None:
         notes = Registry(registry.path).load()[ID].notes
         assert notes in (str(last) * 500, str(last + 1) * 500), "what was acknowledged is on disk"
         assert registry.path.stat().st_size < 10_000
+
+
+def test_an_edit_while_the_folder_is_synced_after_our_write_is_noticed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    registry, strategies = loaded(tmp_path)
+    strategies[ID].grace_s = 9
+    sync = registry_file._sync_folder
+
+    def sync_and_be_edited(folder: Path) -> None:
+        sync(folder)
+        edit(registry, lambda document: document[ID].update(notes="written by a person"))
+
+    monkeypatch.setattr(registry_file, "_sync_folder", sync_and_be_edited)
+    assert registry.save(strategies, only={ID}).outcome == "written"
+    monkeypatch.undo()
+    assert registry.changed_on_disk()
+    registry.save(strategies, only=())
+    assert strategies[ID].notes == "written by a person"
+    assert written(registry)[ID]["grace_s"] == 9
