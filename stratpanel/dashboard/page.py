@@ -16,9 +16,11 @@ import panel_material_ui as pmui
 
 from stratpanel.dashboard.actions import strategy_path
 from stratpanel.dashboard.look import BAR, THEME
+from stratpanel.dashboard.new import NewStrategy
 from stratpanel.dashboard.overview import Overview
 from stratpanel.dashboard.screen import Screen
 from stratpanel.dashboard.strategy import FILL, StrategyPage
+from stratpanel.dashboard.week import Week
 from stratpanel.dashboard.wire import Header, Notices
 from stratpanel.model.errors import InvalidValue, NotFound
 
@@ -95,12 +97,8 @@ class Dashboard(pn.viewable.Viewer):
         if page == "strategy":
             self._shown = StrategyPage(self.screen, id_, tab, run=where.get("run", ""))
         elif page == "new":
-            from stratpanel.dashboard.new import NewStrategy
-
             self._shown = NewStrategy(self.screen)
         elif page == "week":
-            from stratpanel.dashboard.week import Week
-
             self._shown = Week(self.screen)
         self._place[:] = [self._shown] if self._shown is not None else []
         self._place.visible = self._shown is not None

@@ -1,6 +1,7 @@
 """The page of one strategy: its head with actions, and the tabs, each made when it is first looked at.
 
-A Viewer for the web page and a notebook cell alike. It holds no rule: what may be done and what happened comes from
+A Viewer for the web page and a notebook cell alike; every tab's module is loaded with it, since a browser learns of our
+components only with the first drawing of its page. It holds no rule: what may be done and what happened comes from
 the API.
 """
 
@@ -13,8 +14,13 @@ import panel as pn
 import param
 
 from stratpanel.dashboard.assets import script, styles
+from stratpanel.dashboard.code import SourceEditor
 from stratpanel.dashboard.logview import LogView
+from stratpanel.dashboard.reported import Reported
+from stratpanel.dashboard.resources import Resources
+from stratpanel.dashboard.schedule import ScheduleEditor
 from stratpanel.dashboard.screen import Screen
+from stratpanel.dashboard.settings import SettingsForm
 from stratpanel.dashboard.wire import Drawn
 
 TABS = ("logs", "live", "resources", "schedule", "runs", "source", "settings")
@@ -113,15 +119,11 @@ class StrategyPage(pn.viewable.Viewer):
         return RunsTable(bus=self._screen.bus, strategy=self.id, sizing_mode="stretch_both", margin=0)
 
     def _resources(self) -> Any:
-        from stratpanel.dashboard.resources import Resources
-
         view = Resources(self._screen, self.id)
         self._closers.append(view.close)
         return view
 
     def _live(self) -> Any:
-        from stratpanel.dashboard.reported import Reported
-
         view = Reported(self._screen, self.id, self._live_is_shown)
         self._closers.append(view.close)
         return view
@@ -130,18 +132,12 @@ class StrategyPage(pn.viewable.Viewer):
         return self.tab == "live"
 
     def _schedule(self) -> Any:
-        from stratpanel.dashboard.schedule import ScheduleEditor
-
         return ScheduleEditor(self._screen, self.id)
 
     def _source(self) -> Any:
-        from stratpanel.dashboard.code import SourceEditor
-
         return SourceEditor(self._screen, self.id)
 
     def _settings(self) -> Any:
-        from stratpanel.dashboard.settings import SettingsForm
-
         return SettingsForm(self._screen, self.id)
 
 

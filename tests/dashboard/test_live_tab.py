@@ -68,6 +68,12 @@ def test_nothing_reported_says_how_to(serve: Serve, visit: Visit) -> None:
     expect(page.get_by_role("tab", name="Live")).to_have_attribute("aria-selected", "true")
 
 
+def test_the_tab_opens_on_a_page_that_was_drawn_without_it(serve: Serve, visit: Visit) -> None:
+    page = visit(reporting(serve), "/?strategy=ema&tab=logs", ready=".strategy h1")
+    page.get_by_role("tab", name="Live").click()
+    expect(page.locator(".livelist li").first).to_be_visible()
+
+
 def test_metrics_signals_and_notes_are_drawn_and_grow(serve: Serve, visit: Visit) -> None:
     server = reporting(serve)
     page = visit(server, LIVE, ready=FIGURES)
