@@ -14,6 +14,7 @@ from struct import pack
 from typing import Any
 
 from bokeh.document import Document
+from panel.io.document import _WRITE_BLOCK, _WRITE_MSGS
 from tornado.websocket import WebSocketHandler
 
 MOST_WAITING = 16 * 1024 * 1024
@@ -60,8 +61,9 @@ def streamed(model: str, columns: Mapping[str, Sequence[float | None]], rollover
 def send(document: Document, events: Callable[[], Sequence[str]]) -> bool:
     """Write events to the browsers of a document; False when it has to go Bokeh's way, which waits for its turn.
 
-    That is while Bokeh itself is in the middle of a message, or where the connection is no websocket of Tornado's. A
-    document that nobody has open loses it: its browser asks for everything anew when it comes back.
+    That is while somebody changes the document or Bokeh and Panel still have something of it to send (ours may be about
+    a model which the browser gets to know by that), or where the connection is no websocket of Tornado's. A document
+    that nobody has open loses it: its browser asks for everything anew when it comes back.
     """
     session: Any = document.session_context.session if document.session_context else None
     if not hasattr(session, "_subscribed_connections"):
@@ -69,7 +71,9 @@ def send(document: Document, events: Callable[[], Sequence[str]]) -> bool:
     sockets = [connection._socket for connection in session._subscribed_connections]
     if not all(isinstance(socket, WebSocketHandler) for socket in sockets):
         return False
-    if any(socket.write_lock._block._value == 0 for socket in sockets):
+    if document in _WRITE_MSGS or document in _WRITE_BLOCK or document.callbacks.hold_value:
+        return False
+    if any(lock._block._value == 0 for lock in (session._lock, *(socket.write_lock for socket in sockets))):
         return False
     said = events() if sockets else ()
     if not said:

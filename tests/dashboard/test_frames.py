@@ -12,7 +12,9 @@ from bokeh.document.events import ColumnsStreamedEvent, MessageSentEvent
 from bokeh.model import DataModel
 from bokeh.models import ColumnDataSource
 from bokeh.protocol import Protocol
+from panel.io.document import _WRITE_MSGS
 from panel.models.esm import ESMEvent, ReactiveESM
+from tornado.locks import Lock
 from tornado.web import Application
 from tornado.websocket import WebSocketClientConnection, WebSocketHandler, websocket_connect
 
@@ -48,8 +50,9 @@ class Taken:
 
     def __init__(self, *sockets: Any) -> None:
         connections = [type("Connection", (), {"_socket": socket})() for socket in sockets]
-        session = type("Session", (), {"_subscribed_connections": connections})()
-        self.session_context = type("Context", (), {"session": session})()
+        self.session = type("Session", (), {"_subscribed_connections": connections, "_lock": Lock()})()
+        self.session_context = type("Context", (), {"session": self.session})()
+        self.callbacks = Document().callbacks
 
 
 @pytest.mark.parametrize("size", [1, 125, 126, 65_535, 65_536, 300_000])
@@ -66,8 +69,6 @@ async def both_ways(text: str) -> list[str]:
 
     class Socket(WebSocketHandler):
         def initialize(self) -> None:
-            from tornado.locks import Lock
-
             self.write_lock = Lock()
 
         def open(self, *_: str, **__: str) -> None:
@@ -82,6 +83,11 @@ async def both_ways(text: str) -> list[str]:
     assert frames.send(document, lambda: [json.dumps(text)])
     with await socket.write_lock.acquire():  # Bokeh is in the middle of a message of its own
         assert not frames.send(document, lambda: ["never"])
+    with await document.session._lock.acquire():  # a callback changes models, which the browser has yet to be told of
+        assert not frames.send(document, lambda: ["never"])
+    _WRITE_MSGS[document] = {}  # Panel has something to send when Bokeh's message is through
+    assert not frames.send(document, lambda: ["never"])
+    del _WRITE_MSGS[document]
     await socket.write_message("after")
     got = [str(await client.read_message()) for _ in range(5)]
     client.close()

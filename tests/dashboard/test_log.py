@@ -45,7 +45,7 @@ def test_search_counts_and_jumps_and_levels_filter(serve: Serve, visit: Visit) -
     server = serve(2)
     page = visit(server, "/?strategy=ema&tab=logs", ready=".sp.log.full .line")
     page.locator(".log.full .find input").fill("bar 123")
-    expect(page.locator(".log.full .bar > .count")).to_have_text("1")
+    expect(page.locator(".log.full .bar > .find + .count")).to_have_text("1")
     page.locator(".log.full .find input").press("Enter")
     expect(page.locator(".log.full .line.hit mark")).to_have_text("bar 123")
     page.locator(".log.full .find input").fill("")
