@@ -44,6 +44,7 @@ class MarketDays(Drawn):
         self._known: dict[str, Mapping[str, Any]] = {}
         self._reads = 0
         self._months = 0
+        self._wanted = ""
 
     def know(self, calendars: list[Mapping[str, Any]]) -> None:
         """What calendars there are: `name`, `timezone`, `valid_through` of each."""
@@ -51,9 +52,10 @@ class MarketDays(Drawn):
 
     async def show(self, market: str) -> None:
         """Show this market's days; empty: nothing."""
-        if market != self.market:
+        if market != self._wanted:
             self._months = 0
-        await self._read(market)
+        self._wanted = market
+        await self._read()
 
     def _handle_msg(self, data: Any) -> None:
         if not isinstance(data, dict):
@@ -62,15 +64,15 @@ class MarketDays(Drawn):
             self._screen.delivery.spawn(self._again())
         elif data.get("do") == "turn" and isinstance(data.get("months"), int):
             self._months = max(-1, min(FURTHEST_MONTHS, self._months + data["months"]))
-            self._screen.delivery.spawn(self._read(self.market))
+            self._screen.delivery.spawn(self._read())
 
     async def _again(self) -> None:
-        await self._read(self.market)
-        self._changed()
+        await self._read()
+        self._screen.delivery.run(self._changed)
 
-    async def _read(self, market: str) -> None:
+    async def _read(self) -> None:
         self._reads += 1
-        mine = self._reads
+        mine, market = self._reads, self._wanted  # not what is shown: that follows later
         about = self._known.get(market, {})
         through = str(about.get("valid_through") or "")
         first = _month(date.today(), self._months)  # noqa: DTZ011  # which months, not which instant

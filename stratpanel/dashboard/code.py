@@ -134,7 +134,13 @@ class SourceEditor(pn.viewable.Viewer):
         )
         self._diff = DiffView(bus=screen.bus, sizing_mode="stretch_both", margin=0, visible=False)
         self._list = VersionList(
-            self._asked, bus=screen.bus, strategy=id_, width=320, sizing_mode="stretch_height", margin=0
+            self._asked,
+            bus=screen.bus,
+            strategy=id_,
+            width=320,
+            sizing_mode="stretch_height",
+            margin=0,
+            stylesheets=[BELOW],
         )
         self._banner = CopyBanner(
             self._asked, bus=screen.bus, strategy=id_, sizing_mode="stretch_width", margin=0, stylesheets=[AUTO]
@@ -161,7 +167,7 @@ class SourceEditor(pn.viewable.Viewer):
         self._layout = pn.Column(
             self._banner,
             bar,
-            pn.Row(left, self._list, sizing_mode="stretch_both", margin=0),
+            pn.Row(left, self._list, sizing_mode="stretch_both", margin=0, stylesheets=[SPLIT]),
             sizing_mode="stretch_both",
             margin=0,
             stylesheets=[FILL],
@@ -313,4 +319,6 @@ class SourceEditor(pn.viewable.Viewer):
 
 FILL = ":host { min-height: 0; }"
 AUTO = ":host { flex: none !important; }"
+SPLIT = "@media (max-width: 699px) { :host { flex-direction: column !important; flex-wrap: nowrap !important; } }"
+BELOW = "@media (max-width: 699px) { :host { width: 100% !important; height: 40% !important; flex: none !important; } }"
 BAR = ":host { padding: 8px 14px; border-bottom: 1px solid rgba(128, 140, 155, .3); align-items: center; }"

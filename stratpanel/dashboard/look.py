@@ -50,6 +50,7 @@ SHARED: dict[str, Any] = {
 THEME: dict[str, dict[str, Any]] = {"light": {"palette": LIGHT, **SHARED}, "dark": {"palette": DARK, **SHARED}}
 
 BAR = {
+    "& .MuiLinearProgress-root": {"display": "none"},  # it has no name for a screen reader, and nothing to say
     "& .header": {
         "backgroundColor": "background.paper",
         "backgroundImage": "none",

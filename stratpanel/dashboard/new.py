@@ -38,7 +38,7 @@ class NewStrategy(pn.viewable.Viewer):
             label="Id", helper_text="the name in every file, route and command", width=320, **field
         )
         self._way = pmui.RadioButtonGroup(
-            options=WAYS, value=WAYS[0], size="small", button_type="default", margin=(12, 8)
+            options=WAYS, value=WAYS[0], size="small", button_type="primary", margin=(12, 8)
         )
         self._example = pmui.Select(label="Example", options=list(self._examples), width=520, visible=False, **field)
         self._file = pmui.FileInput(

@@ -52,7 +52,7 @@ class Resources(pn.viewable.Viewer):
         self._traces = (cpu, self._memory, threads, files)
         self._memory.limit(row.get("memory_limit_mb"))
         self._span = pmui.RadioButtonGroup(
-            options=list(SPANS), value="1 h", size="small", button_type="default", margin=0
+            options=list(SPANS), value="1 h", size="small", button_type="primary", margin=0
         )
         self._span.param.watch(self._changed, "value")
         self._note = words_of(opacity=".8")

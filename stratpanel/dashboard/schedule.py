@@ -182,7 +182,7 @@ class ScheduleEditor(pn.viewable.Viewer):
             max_width=900,
             visible=False,  # until there is something to change
         )
-        left = pn.Column(self._form, scroll=True, sizing_mode="stretch_both", margin=0)
+        left = pn.Column(self._form, scroll=True, sizing_mode="stretch_both", margin=0, stylesheets=[STACKED])
         side = pn.Column(
             self._preview,
             self._days,
@@ -190,7 +190,7 @@ class ScheduleEditor(pn.viewable.Viewer):
             width=480,
             sizing_mode="stretch_height",
             margin=0,
-            stylesheets=[SIDE],
+            stylesheets=[STACKED],
         )
         self._layout = pn.Column(
             bar,
@@ -381,5 +381,9 @@ WRAP = ":host { flex-wrap: wrap; align-items: flex-start; gap: 0 4px; }"
 BAR = """
 :host { padding: 8px 14px; border-bottom: 1px solid rgba(128, 140, 155, .3); align-items: center; flex-wrap: wrap; }
 """
-SIDE = "@media (max-width: 899px) { :host { width: 100% !important; overflow: visible; } }"
-SPLIT = "@media (max-width: 899px) { :host { flex-direction: column !important; overflow: auto; } }"
+STACKED = """@media (max-width: 899px) { :host {
+  flex: none !important; width: 100% !important; height: auto !important; min-width: 0; overflow: visible !important;
+} }"""
+SPLIT = """@media (max-width: 899px) { :host {
+  flex-direction: column !important; flex-wrap: nowrap !important; overflow: hidden auto; min-width: 0;
+} }"""

@@ -226,6 +226,7 @@ class Board {
     row.classList.toggle("current", this.current === id)
     if (this.current === id) { this.table.setAttribute("aria-activedescendant", domId) }
     row.box.checked = this.picked.has(id)
+    row.box.tabIndex = this.current === id ? 0 : -1
   }
 
   tick() {

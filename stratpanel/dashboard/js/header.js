@@ -64,18 +64,28 @@ class Head {
     this.pause.title = !may ? LOOK_ONLY : paused || panic ? sup.why || "let schedules act again" : "nothing starts by itself until resume; what runs goes on and stops as scheduled"
   }
 
+  // A clock for each zone of the calendars in use, and what their markets do next.
   drawClocks() {
-    const now = this.store.now()
-    const shown = this.store.markets.slice(0, 3).map((market) => {
-      const at = market.sessions.find((s) => s.close > now)
-      const open = at && at.open <= now
-      const words = !at ? "no session known" : open ? `open, closes in ${span(at.close - now)}` : `closed, opens ${at.open - now < 86400 ? "in " + span(at.open - now) : dayClock(at.open, market.timezone)}`
-      return {name: market.name, clock: `${clockOf(now, market.timezone)} ${zoneWord(market.timezone)}`, words, open, warn: market.warning}
-    })
-    const key = JSON.stringify(shown)
+    const now = this.store.now(), zones = new Map()
+    let soonest = Infinity, next = []
+    for (const market of this.store.markets) {
+      const at = market.sessions.find((s) => s.close > now), open = Boolean(at && at.open <= now), when = at ? open ? at.close : at.open : Infinity
+      const words = market.warning ? "calendar: " + market.warning : !at ? "no session known" : `${open ? "open, closes" : "closed, opens"} ${dateClock(when, market.timezone)}`
+      if (when < soonest) { soonest = when; next = [] }
+      if (when === soonest && at) { next.push({name: market.name, open}) }
+      const zone = zones.get(market.timezone) || {clock: `${clockOf(now, market.timezone)} ${zoneWord(market.timezone)}`, lines: [], open: false, bad: false}
+      zone.lines.push(`${market.name}: ${words}`)
+      zone.open ||= open
+      zone.bad ||= Boolean(market.warning)
+      zones.set(market.timezone, zone)
+    }
+    const shown = [...zones.values()].slice(0, 3), left = soonest - now
+    const event = next.length ? `${next[0].name}${next.length > 1 ? ` +${next.length - 1}` : ""} ${next[0].open ? "closes" : "opens"} ${left < 86400 ? "in " + span(left) : dayClock(soonest, this.store.markets.find((m) => m.name === next[0].name).timezone)}` : ""
+    const key = JSON.stringify([shown, event])
     if (this.clocks.key === key) { return }
     this.clocks.key = key
-    this.clocks.replaceChildren(...shown.map((m) => h("span", {class: "clock" + (m.open ? " open" : "") + (m.warn ? " bad" : ""), title: m.warn || m.words}, h("b", {}, m.name), ` ${m.clock} `, h("span", {class: "muted"}, m.warn ? "calendar: " + m.warn : m.words))))
+    this.clocks.replaceChildren(event ? h("span", {class: "event", title: next.map((n) => n.name).join(", ")}, event) : "",
+      ...shown.map((z) => h("span", {class: "clock" + (z.open ? " open" : "") + (z.bad ? " bad" : ""), title: z.lines.join("\n")}, h("b", {}, z.clock), z.bad ? " calendar!" : "")))
   }
 
   async togglePause() {
