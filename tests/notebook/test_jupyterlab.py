@@ -135,7 +135,7 @@ def test_parts_of_a_strategy_are_live_in_cells_and_runs_are_compared(lab: Lab) -
         ("Source", ".versions li"),
         ("Logs", ".line"),
     ):
-        card.get_by_role("tab", name=tab).click()
+        card.get_by_role("tab", name=tab, exact=True).click()
         card.locator(what).first.wait_for(timeout=60_000)
     lab.bench.cli("stop", "tells")
     assert lab.outside == []
@@ -175,11 +175,13 @@ def test_running_the_cell_again_and_again_piles_nothing_up(lab: Lab) -> None:
     for _ in range(10):
         notebook.run(1)
 
-    def settled() -> bool:  # what a closed view still has under way ends by itself; ten views left would stay ten
+    # What a closed view still has under way ends by itself, and the newest closed ones may wait for the browser's word
+    # about their comms; ten views left would be ten.
+    def settled() -> bool:
         after = counted(notebook, 2)
         assert after["views"] == before["views"] == 1
         assert after["panel_views"] == before["panel_views"]
-        slack = {"threads": 1, "tasks": 1, "screens": 1, "descriptors": 4}
+        slack = {"threads": 1, "tasks": 1, "screens": 2, "descriptors": 4}
         return all(after[what] <= before[what] + more for what, more in slack.items())
 
     wait_for(settled, 60, "threads, tasks, screens and descriptors to be what they were")
