@@ -118,6 +118,36 @@ def test_a_stop_asks_says_that_positions_stay_open_shows_pending_and_then_the_ou
     assert len(server.calls("/api/strategies/ema/stop")) == 1
 
 
+def test_every_action_shows_within_100_ms_that_it_is_under_way(serve: Serve, visit: Visit) -> None:
+    server = serve(11)
+    page = visit(server)
+    expect(row(page, "ema")).to_be_visible()
+    server.order("set", delay_s=1.0)  # the supervisor takes its time
+    for verb in ("stop", "start", "restart", "kill", "reset", "pause", "resume", "deploy"):
+        took = page.evaluate(
+            """async (verb) => {
+                const walk = (node) => {
+                    const hit = node.querySelector('.row[data-id="ema"] .cell.state')
+                    if (hit) { return hit }
+                    for (const e of node.querySelectorAll("*")) {
+                        const below = e.shadowRoot && walk(e.shadowRoot)
+                        if (below) { return below }
+                    }
+                    return null
+                }
+                const cell = walk(document), start = performance.now()
+                const done = [...stratpanelStores.values()][0].act(verb, ["ema"])
+                while (!cell.querySelector(".chip.pending")) { await new Promise(requestAnimationFrame) }
+                const shown = performance.now() - start
+                await done
+                return [shown, performance.now() - start]
+            }""",
+            verb,
+        )
+        assert took[0] < 100, f"{verb} was shown as pending after {took[0]:.0f} ms"
+        assert took[1] >= 1000, f"{verb} was answered by the slow server"
+
+
 def test_an_error_is_said_in_words_and_stays_text(serve: Serve, visit: Visit) -> None:
     server = serve(1)
     server.order("add", "refuse-me", "stopped", 5)
