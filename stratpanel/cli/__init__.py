@@ -37,7 +37,8 @@ def report(error: StratpanelError) -> int:
     """Print the error as one line (and one line for each bad field); return the exit code it stands for."""
     print(f"stratpanel: {error.message}", file=sys.stderr)
     for field, problem in error.fields.items():
-        print(f"  {field}: {problem}", file=sys.stderr)
+        if problem not in error.message:  # of one field alone the message says it all
+            print(f"  {field}: {problem}", file=sys.stderr)
     return exit_code(error)
 
 
@@ -47,8 +48,8 @@ def exit_code(error: StratpanelError) -> int:
 
     if isinstance(error, NoSupervisor):
         return NO_SUPERVISOR
+    if error.code in ("USAGE", "NO_WORKSPACE"):
+        return USAGE
     if isinstance(error, NotFound) or error.code == "STRATEGY_NOT_FOUND":
         return UNKNOWN_ID
-    if error.code == "USAGE":
-        return USAGE
     return NOT_DONE
