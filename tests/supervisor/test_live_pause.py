@@ -170,7 +170,7 @@ def test_events_are_resumed_over_a_restart_of_the_supervisor(house: House) -> No
         house.ok("POST", "/api/pause", {"why": f"turn {turn}"})
         house.ok("POST", "/api/resume", {"confirm": True})
     before = house.events()
-    wait_for(lambda: house.stored_events("pause") == 3, 10, "the events on disk")
+    wait_for(lambda: house.stored_events("resume") == 3, 10, "the events on disk")  # the last of them
     replaced(house)
     house.ok("POST", "/api/pause", {"why": "after it"})
     seen = []
