@@ -1,0 +1,89 @@
+"""Contrast, labels and names of every page, judged by axe-core (WCAG 2 A and AA), in both schemes; the focus order."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Page, expect
+
+from tests.dashboard.conftest import SLOW_MS, Serve, Visit
+
+pytestmark = pytest.mark.browser
+expect.set_options(timeout=SLOW_MS)
+RULES = {"runOnly": {"type": "tag", "values": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"]}}
+TABS = {
+    "logs": ".sp.log.full .line",
+    "live": ".strategy",
+    "resources": ".bk-Figure",
+    "schedule": ".days .day.regular",
+    "runs": ".sp.runs tbody tr",
+    "source": ".code[data-ready]",
+    "settings": "text=Limits of its whole process tree",
+}
+PAGES = {
+    "/": ".board .row",
+    **{f"/?strategy=ema&tab={tab}": ready for tab, ready in TABS.items()},
+    "/?page=new": ".code[data-ready]",
+    "/?page=week": ".week .window",
+}
+
+
+def violations(page: Page) -> list[str]:
+    """What axe-core finds, a line for each element."""
+    found: dict[str, Any] = Axe().run(page, options=RULES).response
+    return [
+        f"{rule['id']}: {node['target'][-1]} {node['html'][:160]} {node['failureSummary'][:300]}"
+        for rule in found["violations"]
+        for node in rule["nodes"]
+    ]
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_axe_finds_nothing_in_light_and_dark(serve: Serve, visit: Visit, path: str) -> None:
+    server = serve(11)
+    server.order("change", "ema", working_copy_differs=True, deployed_version=2, version=2)
+    for dark in (False, True):
+        page = visit(server, path, ready=PAGES[path], dark=dark)
+        expect(page.locator(".sp.head .total").first).to_be_visible()
+        assert violations(page) == [], "dark" if dark else "light"
+        page.close()
+
+
+def test_axe_finds_nothing_in_the_activity_list_and_a_dialog(serve: Serve, visit: Visit) -> None:
+    page = visit(serve(11))
+    page.get_by_role("button", name="activity: who did what").click()
+    page.get_by_role("button", name="PANIC").click()
+    expect(page.get_by_role("dialog")).to_be_visible()
+    assert violations(page) == []
+
+
+def test_tab_walks_from_the_header_over_the_list_to_the_log_and_every_stop_has_a_name(
+    serve: Serve, visit: Visit
+) -> None:
+    page = visit(serve(11))
+    expect(page.locator(".board .row.current")).to_have_count(1)
+    stops = []
+    for _ in range(40):
+        page.keyboard.press("Tab")
+        stop = page.evaluate(
+            """() => {
+                let node = document.activeElement
+                while (node?.shadowRoot?.activeElement) { node = node.shadowRoot.activeElement }
+                const label = node.getAttribute("aria-label") || node.textContent.trim() || node.title || ""
+                return [node.closest(".sp.head") ? "head" : node.closest(".board") ? "board"
+                        : node.closest(".log") ? "log"
+                        : node.tagName === "BODY" ? "end" : "other", label.slice(0, 40), node.tagName]
+            }"""
+        )
+        if stop[0] == "end":
+            break
+        stops.append(stop)
+    places = [place for place, _, _ in stops if place != "other"]
+    order = [place for at, place in enumerate(places) if not at or places[at - 1] != place]
+    assert order[:3] == ["head", "board", "log"], stops
+    assert [stop for stop in stops if not stop[1] and stop[0] != "other"] == []
+    names = [name for _, name, _ in stops]
+    assert any("PANIC" in name for name in names), names
+    assert "filter strategies" in names
