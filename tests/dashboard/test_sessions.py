@@ -43,7 +43,11 @@ async def pulled(server: Server, cookie: str, token: str) -> str:
     request = HTTPRequest(url, headers={"Cookie": cookie, "Origin": server.base})
     connection = await websocket_connect(request, subprotocols=["bokeh", token])
     ask = '{"msgid": "1", "msgtype": "PULL-DOC-REQ"}', "{}", "{}"
-    got = []
+    got: list[str] = []
+    while "ACK" not in "".join(got):  # a server that is asked before it is ready closes the connection
+        message = await connection.read_message()
+        assert message is not None, "the websocket was closed before the session was ready"
+        got.append(str(message))
     for part in ask:
         await connection.write_message(part)
     while True:
