@@ -84,6 +84,7 @@ class Reported(pn.viewable.Viewer):
         self._note = ""
         self._heartbeat: dict[str, Any] | None = None
         self._reads = 0
+        self._drawn: set[str] = set()  # parts that the browser knows; a message to another overtakes its model
         self._asking = False
         self._alive = ""  # the run that was growing at the last look
         self._closed = False
@@ -120,6 +121,7 @@ class Reported(pn.viewable.Viewer):
         do = message.get("do")
         if do == "ready":
             # Only now: a cell's view that changes before its browser has drawn it would never be right again.
+            self._drawn.add("list" if message.get("list") else "bar")
             if not self._reads:
                 self._screen.delivery.spawn(self._read())
             else:
@@ -184,6 +186,8 @@ class Reported(pn.viewable.Viewer):
         figures = self._charts.figures if self._charts is not None else []
         self._plots[:] = [pn.pane.Bokeh(plot, sizing_mode="stretch_width", margin=0) for plot in figures]
         self._layout[:] = [self.bar, self._row] if self._curves else [self.bar]
+        if not self._curves:
+            self._drawn.discard("list")
         self._heartbeat = bodies[0]["heartbeat"] if bodies else None
         self._note = problem or self._remark(bodies)
         self._tell_bar()
@@ -221,7 +225,10 @@ class Reported(pn.viewable.Viewer):
     # -- growing
 
     def _beat(self, _now: float) -> None:
-        if self._closed or not self._reads or self._asking or not self._looked_at():
+        if self._closed or self._asking or not self._looked_at():
+            return
+        if not self._reads:  # the page is drawn, since it beats; the bar's own word was late
+            self._screen.delivery.spawn(self._read())
             return
         growing, before = self._growing, self._alive
         if not growing and not before:
@@ -301,7 +308,8 @@ class Reported(pn.viewable.Viewer):
         self._say(self.list, k="all", rows=self._told, zone=zone, several=len(self._curves) > 1, most=LISTED)
 
     def _say(self, component: JSComponent, **fields: Any) -> None:
-        self._screen.delivery.post(component, encode(fields))
+        if component is self.bar or "list" in self._drawn:
+            self._screen.delivery.post(component, encode(fields))
 
 
 def _rows(body: Mapping[str, Any], place: int) -> list[dict[str, Any]]:
