@@ -102,6 +102,8 @@ class Reported(pn.viewable.Viewer):
         self._row = pn.Row(self._plots, self.list, sizing_mode="stretch_both", margin=0, stylesheets=[SIDE])
         self._layout = pn.Column(self.bar, sizing_mode="stretch_both", margin=0, stylesheets=[FILL])
         screen.on_beat(self._beat)
+        if screen.delivery.served:  # what changes before a served page is drawn is part of its first drawing
+            screen.delivery.spawn(self._read())
 
     def __panel__(self) -> pn.Column:
         return self._layout
