@@ -97,8 +97,8 @@ class News:
 
     def _happened(self, event: Mapping[str, Any]) -> None:
         item = shown(event)
-        self._feed.events.append(item)
         if event.get("type") == "calendar":
             self._calendar_changed()
+        self._feed.events.append(item)
         tone = TOASTS.get(str(event.get("type")))
         self._feed.broadcast({"k": "ev", "events": [{**item, "toast": tone} if tone else item]})
