@@ -26,7 +26,7 @@ ALERTS = (
 EVENT_TYPES = (
     *ALERTS,
     *("started", "stopped", "exited", "restarted", "reset", "deployed", "promoted", "added", "removed", "config"),
-    *("source", "pause", "resume", "down", "registry", "clock", "note", "supervisor"),
+    *("source", "pause", "resume", "down", "registry", "clock", "token", "note", "supervisor"),
     *("schedule_missed", "schedule_max_instances", "schedule_error", "log_cleared"),
 )
 ROLES = ("viewer", "operator", "admin")

@@ -61,6 +61,9 @@ def shown_in(text: str, secrets: list[str]) -> list[str]:
     return [form for secret in secrets for form in forms(secret) if form in text]
 
 
+pytestmark = pytest.mark.xdist_group("masking")  # the tests follow one workspace through its day
+
+
 @pytest.fixture(scope="module")
 def real(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealSupervisor]:
     """A supervisor with secrets of both sets, a key store, and a command that is told every event."""
