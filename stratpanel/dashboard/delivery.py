@@ -35,6 +35,11 @@ class Delivery:
         self._tasks: set[asyncio.Task[Any]] = set()
         self._held = False
         self.closed = False
+        if self._doc is not None:
+            # Panel drops what changes between a browser's fetching the document and its saying that it has drawn it:
+            # on a busy machine nine of ten pages never got what their tab had read meanwhile.
+            self._held = True
+            pn.state.onload(self._let_go)
 
     @property
     def served(self) -> bool:
@@ -49,7 +54,11 @@ class Delivery:
         self._held = True
 
     def release(self) -> None:
-        """The browser is there: send what was kept, and everything from now on."""
+        """The browser of a cell is there: send what was kept. A served page says so itself."""
+        if not self.served:
+            self._let_go()
+
+    def _let_go(self) -> None:
         if self._held:
             self._held = False
             self.run(lambda: None)

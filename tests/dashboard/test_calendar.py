@@ -6,7 +6,7 @@ import getpass
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Browser, Page, expect
 
 from tests.dashboard.conftest import SLOW_MS, Serve, Server, Visit
 from tests.support import pid_alive, wait_for
@@ -123,3 +123,15 @@ def test_closing_today_stops_what_runs_and_opening_it_starts_it(bench: Workbench
     said = (bench.folder / "strategies" / "calendar_overrides.toml").read_text(encoding="utf-8")
     assert 'reason = "closed after all"' in said
     assert "open all day" not in said
+
+
+def test_a_slow_browser_gets_what_was_read_while_it_drew(serve: Serve, chromium: Browser) -> None:
+    server = serve(11)
+    context = chromium.new_context()
+    try:
+        page = context.new_page()
+        context.new_cdp_session(page).send("Emulation.setCPUThrottlingRate", {"rate": 12})
+        page.goto(server.base + "/?strategy=ema&tab=schedule")
+        page.wait_for_selector(".days .day.regular", state="attached", timeout=60_000)
+    finally:
+        context.close()
