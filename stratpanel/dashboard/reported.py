@@ -102,8 +102,6 @@ class Reported(pn.viewable.Viewer):
         self._row = pn.Row(self._plots, self.list, sizing_mode="stretch_both", margin=0, stylesheets=[SIDE])
         self._layout = pn.Column(self.bar, sizing_mode="stretch_both", margin=0, stylesheets=[FILL])
         screen.on_beat(self._beat)
-        if screen.delivery.served:  # what changes before a served page is drawn is part of its first drawing
-            screen.delivery.spawn(self._read())
 
     def __panel__(self) -> pn.Column:
         return self._layout
@@ -122,7 +120,7 @@ class Reported(pn.viewable.Viewer):
     def _message(self, message: Mapping[str, Any]) -> None:
         do = message.get("do")
         if do == "ready":
-            # Only now: a cell's view that changes before its browser has drawn it would never be right again.
+            # Only now: a view that changes before its browser has drawn it would never be right again.
             self._drawn.add("list" if message.get("list") else "bar")
             if not self._reads:
                 self._screen.delivery.spawn(self._read())
