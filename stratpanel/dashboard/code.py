@@ -172,8 +172,7 @@ class SourceEditor(pn.viewable.Viewer):
             margin=0,
             stylesheets=[FILL],
         )
-        screen.delivery.spawn(self._reload())
-        screen.delivery.spawn(self._again())
+        self._begun = False
 
     def __panel__(self) -> pn.Column:
         return self._layout
@@ -278,6 +277,11 @@ class SourceEditor(pn.viewable.Viewer):
     def _asked(self, message: Mapping[str, Any]) -> None:
         what, n = message.get("do"), message.get("n", message.get("from"))
         if what == "again":
+            self._screen.delivery.spawn(self._again())
+        elif what == "ready":  # only now: in a cell, what changes before its browser has drawn it is lost
+            if not self._begun:  # drawn again, after another tab: an edit in progress stays
+                self._begun = True
+                self._screen.delivery.spawn(self._reload())
             self._screen.delivery.spawn(self._again())
         elif what == "deploy":
             self._screen.delivery.spawn(self._release("deploy", {}))

@@ -11,6 +11,7 @@ class Versions {
     this.offs = [followScheme(el.getRootNode().host || el, this.root), this.store.on("all", () => this.draw()), this.store.on("rows", (ids) => { if (ids === null || ids.has(model.strategy)) { this.follow() } })]
     model.on("versions", () => this.draw())
     this.draw()
+    model.send_msg({do: "ready"})
   }
 
   stop() { for (const off of this.offs) { off() } }
