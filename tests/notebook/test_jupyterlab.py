@@ -86,7 +86,6 @@ from stratpanel import live
 
 n = 0
 while live.running():
-    print(n, flush=True)
     live.metric(pnl=float(n))
     if n % 20 == 3:
         live.signal("BUY", symbol="SBIN <b>")
