@@ -86,6 +86,7 @@ from stratpanel import live
 
 n = 0
 while live.running():
+    print(n, flush=True)
     live.metric(pnl=float(n))
     if n % 20 == 3:
         live.signal("BUY", symbol="SBIN <b>")
@@ -133,6 +134,7 @@ def test_parts_of_a_strategy_are_live_in_cells_and_runs_are_compared(lab: Lab) -
         ("Live", ".livelist li"),
         ("Schedule", ".preview"),
         ("Source", ".versions li"),
+        ("Logs", ".sp.log .line"),
     ):
         card.get_by_role("tab", name=tab, exact=True).click()
         card.locator(what).first.wait_for(timeout=60_000)
