@@ -3,7 +3,19 @@
 
 const PATIENCE_MS = 3000
 
-export function render({model, el}) {
+// Panel's line to a kernel sends back whatever has just come from it, with all that a new tab is made of: 15 MB, where
+// Jupyter closes a websocket at 10 and what is said meanwhile is lost. Bokeh marks such changes as not to be sent.
+function hush(document) {
+  for (const line of document?._all_models?.values() ?? []) {
+    if (!line.type?.endsWith("CommManager") || line.hushed) { continue }
+    const tell = line._document_changed.bind(line)
+    line._document_changed = (event) => { if (event.sync !== false) { tell(event) } }
+    line.hushed = true
+  }
+}
+
+export function render({model, el, view}) {
+  hush(view?.model?.document)
   const store = storeOf(model.bus)
   model.on("msg:custom", (text) => store.receive(text))
   store.seq = null
