@@ -40,6 +40,14 @@ def pytest_configure(config: pytest.Config) -> None:
         config.option.basetemp = str(config.stash[_OWN_FOLDER])
 
 
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Refuse to run when xdist does not keep groups together, as with a pytest that it does not know."""
+    if getattr(session.config.option, "loadgroup", False):  # set by xdist in its workers
+        for item in session.items:
+            if item.get_closest_marker("xdist_group") and "@" not in item.nodeid:
+                raise pytest.UsageError(f"{item.nodeid} has lost its group: pytest {pytest.__version__} and xdist")
+
+
 def _workspace_traces() -> dict[str, int]:
     """Files in the checkout that only a running workspace writes, with their change times in ns."""
     found: dict[str, int] = {}

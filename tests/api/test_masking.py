@@ -61,7 +61,7 @@ def shown_in(text: str, secrets: list[str]) -> list[str]:
     return [form for secret in secrets for form in forms(secret) if form in text]
 
 
-pytestmark = pytest.mark.xdist_group("masking")  # the tests follow one workspace through its day
+pytestmark = pytest.mark.xdist_group("masking")  # one supervisor for all of them
 
 
 @pytest.fixture(scope="module")
@@ -86,6 +86,16 @@ def real(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealSupervisor]:
         f'command = ["sh", "-c", "cat >> {told}; exit 3"]\ntypes = ["crash", "fatal", "lost", "missed_start"]\n'
     )
     real.api.post("/api/reload")
+    token = real.api.connection()["token"]
+    config = {
+        "env": {"COPY": PAPER, "LIVE": f"x{LIVE}x", "PLAIN": "plain"},
+        "args": ["--key", LIVE, base64.b64encode(PAPER.encode()).decode()],
+        "notes": f"the token is {token}",
+        "tags": ["fast"],
+    }
+    real.api.patch(strategy_path("tell"), config)
+    real.act("tell", "start")
+    wait_for(lambda: "base64" in (real.workspace / "log/strategies/tell.log").read_text(), 10)
     yield real
     real.close()
 
@@ -108,15 +118,6 @@ def everything(real: RealSupervisor) -> dict[str, str]:
 def test_no_secret_is_shown_anywhere(real: RealSupervisor) -> None:
     secrets = [PAPER, LIVE, OTHER, STORED, *real.api.get("/api/token").values()]
     token = real.api.connection()["token"]
-    config = {
-        "env": {"COPY": PAPER, "LIVE": f"x{LIVE}x", "PLAIN": "plain"},
-        "args": ["--key", LIVE, base64.b64encode(PAPER.encode()).decode()],
-        "notes": f"the token is {token}",
-        "tags": ["fast"],
-    }
-    real.api.patch(strategy_path("tell"), config)
-    real.act("tell", "start")
-    wait_for(lambda: "base64" in (real.workspace / "log/strategies/tell.log").read_text(), 10)
     real.api.patch(strategy_path("crash"), {"start_seconds": 1})
     with pytest.raises(StratpanelError) as failed:
         real.act("crash", "start")
