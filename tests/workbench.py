@@ -12,6 +12,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +37,20 @@ class Workbench:
         folder.mkdir(parents=True, exist_ok=True)
         bench.cli("init", str(folder), workspace=False)
         return bench
+
+    @classmethod
+    @contextmanager
+    def up(cls, folder: Path, *, secrets: str = "") -> Iterator[Workbench]:
+        """A fresh workspace, up and empty; taken down with everything in it. `secrets` is what secrets.toml says."""
+        bench = cls.make(folder)
+        try:
+            if secrets:
+                (folder / "secrets.toml").write_text(secrets)
+                (folder / "secrets.toml").chmod(0o600)
+            bench.cli("up")
+            yield bench
+        finally:
+            bench.close()
 
     def cli(
         self, *arguments: str, check: bool = True, workspace: bool = True, input: str | None = None, timeout: float = 60

@@ -87,6 +87,46 @@ def set_frame(corners: ColumnDataSource, since: float, until: float, *, empty: b
     corners.data = {"t": [since if empty else until, until], "y": [0.0, 1.0]}
 
 
+def zoomable(**options: Any) -> Any:
+    """A figure over time: moved and zoomed along its x axis alone, by the wheel only with Ctrl; no toolbar."""
+    plot = figure(
+        toolbar_location=None,
+        output_backend="canvas",
+        tools=[
+            PanTool(dimensions="width"),
+            BoxZoomTool(dimensions="width"),
+            ResetTool(),
+            CrosshairTool(dimensions="height"),
+        ],
+        min_border_right=14,
+        min_border_top=4,
+        min_border_bottom=18,
+        outline_line_color=None,
+        **options,
+    )
+    wheel = WheelZoomTool(dimensions="width", modifiers={"ctrl": True})
+    plot.add_tools(wheel)
+    plot.toolbar.active_scroll = wheel
+    return plot
+
+
+def paint_figure(plot: Any, scheme: str) -> None:
+    """Give a figure's ground, axes and grid the colours of the light or dark scheme."""
+    colour = COLOURS[scheme]
+    plot.update(background_fill_color=colour["ground"], border_fill_color=colour["ground"])
+    plot.title.text_color = colour["ink"]
+    for axis in (*plot.xaxis, *plot.yaxis):
+        axis.update(
+            axis_line_color=None,
+            major_tick_line_color=colour["grid"],
+            minor_tick_line_color=None,
+            major_label_text_color=colour["ink"],
+            major_label_text_font_size="11px",
+        )
+    for grid in (*plot.xgrid, *plot.ygrid):
+        grid.grid_line_color = colour["grid"]
+
+
 class Trace:
     """One line over time (`cpu_percent`, `memory_mb`, …) with an optional limit line."""
 
@@ -105,7 +145,7 @@ class Trace:
         self.column = column
         self._tone = tone
         x_range = x_range or DataRange1d(range_padding=0, follow_interval=None, syncable=False)
-        self.figure = figure(
+        self.figure = zoomable(
             x_axis_type="datetime",
             x_range=x_range,
             y_range=DataRange1d(start=0, range_padding=0.15, only_visible=True, syncable=False),
@@ -113,23 +153,8 @@ class Trace:
             height=height or 130,
             min_height=70,
             sizing_mode="stretch_both" if height is None else "stretch_width",
-            toolbar_location=None,
-            output_backend="canvas",
-            tools=[
-                PanTool(dimensions="width"),
-                BoxZoomTool(dimensions="width"),
-                ResetTool(),
-                CrosshairTool(dimensions="height"),
-            ],
             min_border_left=52,
-            min_border_right=14,
-            min_border_top=4,
-            min_border_bottom=18,
-            outline_line_color=None,
         )
-        wheel = WheelZoomTool(dimensions="width", modifiers={"ctrl": True})
-        self.figure.add_tools(wheel)
-        self.figure.toolbar.active_scroll = wheel
         self.figure.scatter("t", "y", source=corners, size=1, alpha=0)
         line = self.figure.line("t", column, source=source, line_width=1.5)
         self._line = line.glyph
@@ -175,22 +200,11 @@ class Trace:
 
     def paint(self, scheme: str) -> None:
         """Take the colours of the light or dark scheme."""
-        colour, plot = COLOURS[scheme], self.figure
-        plot.update(background_fill_color=colour["ground"], border_fill_color=colour["ground"])
+        colour = COLOURS[scheme]
+        paint_figure(self.figure, scheme)
         self._line.line_color = colour[self._tone]
         self._area.fill_color = colour[self._tone]
         self._limit.line_color = colour["limit"]
-        plot.title.text_color = colour["ink"]
-        for axis in (*plot.xaxis, *plot.yaxis):
-            axis.update(
-                axis_line_color=None,
-                major_tick_line_color=colour["grid"],
-                minor_tick_line_color=None,
-                major_label_text_color=colour["ink"],
-                major_label_text_font_size="11px",
-            )
-        for grid in (*plot.xgrid, *plot.ygrid):
-            grid.grid_line_color = colour["grid"]
 
 
 class UsageCharts:

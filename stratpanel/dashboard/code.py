@@ -19,7 +19,7 @@ from stratpanel.dashboard.actions import strategy_path
 from stratpanel.dashboard.assets import script, styles
 from stratpanel.dashboard.forms import words_of
 from stratpanel.dashboard.screen import Screen
-from stratpanel.dashboard.wire import Drawn
+from stratpanel.dashboard.wire import Asking, Drawn
 from stratpanel.model.errors import StratpanelError
 
 
@@ -65,7 +65,7 @@ class DiffView(Drawn):
     _stylesheets = styles("diff")
 
 
-class CopyBanner(Drawn):
+class CopyBanner(Asking):
     """Says that the working copy is not what runs or is deployed, and what comes next; hidden when there is nothing."""
 
     strategy = param.String()
@@ -74,16 +74,8 @@ class CopyBanner(Drawn):
     _esm = script("rules", "banner")
     _stylesheets = styles("banner")
 
-    def __init__(self, asked: Any, **params: Any) -> None:
-        super().__init__(**params)
-        self._asked = asked
 
-    def _handle_msg(self, data: Any) -> None:
-        if isinstance(data, dict):
-            self._asked(data)
-
-
-class VersionList(Drawn):
+class VersionList(Asking):
     """Deployed versions with their actions."""
 
     strategy = param.String()
@@ -91,14 +83,6 @@ class VersionList(Drawn):
 
     _esm = script("versions")
     _stylesheets = styles("versions")
-
-    def __init__(self, asked: Any, **params: Any) -> None:
-        super().__init__(**params)
-        self._asked = asked
-
-    def _handle_msg(self, data: Any) -> None:
-        if isinstance(data, dict):
-            self._asked(data)
 
 
 def syntax_problem(text: str) -> dict[str, Any]:

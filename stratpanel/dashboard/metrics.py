@@ -14,20 +14,15 @@ from typing import Any, Literal
 from bokeh.models import (
     AdaptiveTicker,
     BasicTickFormatter,
-    BoxZoomTool,
     ColumnDataSource,
-    CrosshairTool,
     DataRange1d,
     HoverTool,
     NumeralTickFormatter,
-    PanTool,
     Range1d,
-    ResetTool,
-    WheelZoomTool,
 )
 from bokeh.plotting import figure
 
-from stratpanel.dashboard.charts import COLOURS, clock_axis, offset_of
+from stratpanel.dashboard.charts import COLOURS, clock_axis, offset_of, paint_figure, zoomable
 
 Basis = Literal["clock", "start"]
 
@@ -129,46 +124,15 @@ class Axis:
 
 
 def _figure(axis: Axis, **options: Any) -> Any:
-    plot = figure(
+    plot = zoomable(
         x_axis_type="datetime" if axis.basis == "clock" else "linear",
         x_range=axis.range,
         sizing_mode="stretch_width",
-        toolbar_location=None,
-        output_backend="canvas",
-        tools=[
-            PanTool(dimensions="width"),
-            BoxZoomTool(dimensions="width"),
-            ResetTool(),
-            CrosshairTool(dimensions="height"),
-        ],
         min_border_left=64,
-        min_border_right=14,
-        min_border_top=4,
-        min_border_bottom=18,
-        outline_line_color=None,
         **options,
     )
-    wheel = WheelZoomTool(dimensions="width", modifiers={"ctrl": True})
-    plot.add_tools(wheel)
-    plot.toolbar.active_scroll = wheel
     axis.dress(plot)
     return plot
-
-
-def _paint(plot: Any, scheme: str) -> None:
-    colour = COLOURS[scheme]
-    plot.update(background_fill_color=colour["ground"], border_fill_color=colour["ground"])
-    plot.title.text_color = colour["ink"]
-    for axis in (*plot.xaxis, *plot.yaxis):
-        axis.update(
-            axis_line_color=None,
-            major_tick_line_color=colour["grid"],
-            minor_tick_line_color=None,
-            major_label_text_color=colour["ink"],
-            major_label_text_font_size="11px",
-        )
-    for grid in (*plot.xgrid, *plot.ygrid):
-        grid.grid_line_color = colour["grid"]
 
 
 def stroke(place: int, scheme: str) -> str:
@@ -248,7 +212,7 @@ class MetricChart:
     def paint(self, scheme: str) -> None:
         """Follow the page's scheme."""
         self._scheme = scheme
-        _paint(self.figure, scheme)
+        paint_figure(self.figure, scheme)
         for place, (_source, _marks, line, shapes) in self._lines.items():
             colour = stroke(place, scheme)
             line.glyph.line_color = colour
@@ -302,7 +266,7 @@ class SignalStrip:
 
     def paint(self, scheme: str) -> None:
         """Follow the page's scheme."""
-        _paint(self.figure, scheme)
+        paint_figure(self.figure, scheme)
         for place, (_source, shapes, words) in enumerate(self._rows):
             shapes.glyph.update(fill_color=stroke(place, scheme), line_color=stroke(place, scheme))
             words.glyph.text_color = COLOURS[scheme]["ink"]
@@ -397,7 +361,7 @@ def legend(runs: Sequence[Any], scheme: str = "light") -> Any:
         outline_line_color=None,
         name="legend",
     )
-    _paint(strip, scheme)
+    paint_figure(strip, scheme)
     for axis in (*strip.xaxis, *strip.yaxis, *strip.xgrid, *strip.ygrid):
         axis.visible = False
     for place, run in enumerate(runs):

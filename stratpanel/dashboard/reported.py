@@ -12,7 +12,6 @@ from typing import Any
 
 import panel as pn
 import param
-from panel.custom import JSComponent
 
 from stratpanel.dashboard.actions import strategy_path
 from stratpanel.dashboard.assets import script, styles
@@ -20,6 +19,7 @@ from stratpanel.dashboard.charts import offset_of
 from stratpanel.dashboard.feed import encode
 from stratpanel.dashboard.metrics import LETTERS, STROKES, Axis, Basis, Curve, RunCharts
 from stratpanel.dashboard.screen import Screen
+from stratpanel.dashboard.wire import Asking
 from stratpanel.model.errors import NotFound, StratpanelError
 
 READ = 20_000
@@ -30,39 +30,20 @@ RUNS = 200
 MOST = len(LETTERS)
 
 
-class LiveBar(JSComponent):
+class LiveBar(Asking):
     """Which run is shown and which are compared; what to do when nothing was ever reported."""
 
-    bus = param.String()
     strategy = param.String()
 
     _esm = script("livebar")
     _stylesheets = styles("live")
 
-    def __init__(self, said: Callable[[Mapping[str, Any]], None], **params: Any) -> None:
-        super().__init__(**params)
-        self._said = said
 
-    def _handle_msg(self, data: Any) -> None:
-        if isinstance(data, dict):
-            self._said(data)
-
-
-class LiveList(JSComponent):
+class LiveList(Asking):
     """Signals and notes with their times, newest first, as text."""
-
-    bus = param.String()
 
     _esm = script("livelist")
     _stylesheets = styles("livelist")
-
-    def __init__(self, said: Callable[[Mapping[str, Any]], None], **params: Any) -> None:
-        super().__init__(**params)
-        self._said = said
-
-    def _handle_msg(self, data: Any) -> None:
-        if isinstance(data, dict):
-            self._said({"list": True, **data})
 
 
 class Reported(pn.viewable.Viewer):
@@ -91,7 +72,7 @@ class Reported(pn.viewable.Viewer):
         self.bar = LiveBar(
             self._message, bus=screen.bus, strategy=id_, sizing_mode="stretch_width", margin=0, min_height=44
         )
-        self.list = LiveList(self._message, bus=screen.bus, width=330, sizing_mode="stretch_height", margin=0)
+        self.list = LiveList(self._from_list, bus=screen.bus, width=330, sizing_mode="stretch_height", margin=0)
         self._plots = pn.Column(
             sizing_mode="stretch_both",
             margin=(0, 8),
@@ -116,6 +97,9 @@ class Reported(pn.viewable.Viewer):
         self._closed = True
 
     # -- what the browser says
+
+    def _from_list(self, message: Mapping[str, Any]) -> None:
+        self._message({**message, "list": True})
 
     def _message(self, message: Mapping[str, Any]) -> None:
         do = message.get("do")
@@ -307,7 +291,7 @@ class Reported(pn.viewable.Viewer):
         zone = self._screen.feed.zone(self._id)
         self._say(self.list, k="all", rows=self._told, zone=zone, several=len(self._curves) > 1, most=LISTED)
 
-    def _say(self, component: JSComponent, **fields: Any) -> None:
+    def _say(self, component: Asking, **fields: Any) -> None:
         if component is self.bar or "list" in self._drawn:
             self._screen.delivery.post(component, encode(fields))
 

@@ -134,6 +134,20 @@ class Drawn(JSComponent):
     bus = param.String()
 
 
+class Asking(Drawn):
+    """Drawn by a script whose messages, each a dictionary, go to `asked`."""
+
+    __abstract = True
+
+    def __init__(self, asked: Any, **params: Any) -> None:
+        super().__init__(**params)
+        self._asked = asked
+
+    def _handle_msg(self, data: Any) -> None:
+        if isinstance(data, dict):
+            self._asked(data)
+
+
 class Board(Drawn):
     """The table of strategies with its toolbar."""
 

@@ -7,7 +7,7 @@ before anything is done about them. Deciding what a hold means is market/decide'
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, tzinfo
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -32,6 +32,11 @@ def hold_from_json(data: Mapping[str, Any] | None) -> Hold:
         start_at=_instant(data.get("start_at")),
         start_until=_instant(data.get("start_until")),
     )
+
+
+def since(hold: Hold, zone: tzinfo) -> str:
+    """When the hold was set, as people read it: weekday and minute in `zone`."""
+    return hold.at.astimezone(zone).strftime("%a %H:%M") if hold.at else "an unknown time"
 
 
 def hold_to_json(hold: Hold) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 from stratpanel.model.errors import Conflict, StratpanelError
 from stratpanel.model.states import State
 from stratpanel.process.errors import ProcessError
-from stratpanel.supervisor.holds import hold_from_json, hold_to_json
+from stratpanel.supervisor.holds import hold_from_json, hold_to_json, since
 from stratpanel.supervisor.preparation import Prepared
 from stratpanel.supervisor.unit import Order, Run, Unit
 
@@ -45,9 +45,8 @@ class Starts:
         if core.degraded:
             raise Conflict(f"cannot start {unit.id}: {core.degraded}", code="DEGRADED")
         if core.holds.panic.kind == "panic":
-            raise Conflict(
-                f"cannot start {unit.id}: panic is on since {core.holds.panic.at}; resume first", code="PANIC"
-            )
+            on = since(core.holds.panic, core.zone)
+            raise Conflict(f"cannot start {unit.id}: panic is on since {on}; resume first", code="PANIC")
         if unit.state is State.LOST:
             raise Conflict(
                 f"cannot start {unit.id}: its lock is held but no process of it can be found; reset it first",

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from stratpanel import __version__
 from stratpanel.model.states import State
 from stratpanel.model.values import DEFAULT_MEMORY_PROBLEM
-from stratpanel.supervisor.holds import hold_to_json
+from stratpanel.supervisor.holds import hold_to_json, since
 from stratpanel.supervisor.secrets import mask_texts
 from stratpanel.supervisor.unit import Unit
 
@@ -89,10 +89,11 @@ def supervisor(core: Core) -> dict[str, Any]:
     if core.degraded:
         state, why = "degraded", core.degraded
     elif hold.kind != "none":
-        when = hold.at.astimezone(core.zone).strftime("%a %H:%M") if hold.at else "an unknown time"
         state, why = (
             "paused",
-            f"{hold.kind} since {when}" + (f" by {hold.by}" if hold.by else "") + (f": {hold.why}" if hold.why else ""),
+            f"{hold.kind} since {since(hold, core.zone)}"
+            + (f" by {hold.by}" if hold.by else "")
+            + (f": {hold.why}" if hold.why else ""),
         )
     elif core.fleet.problem:
         why = core.fleet.problem

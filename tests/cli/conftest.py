@@ -13,9 +13,5 @@ from tests.workbench import Workbench
 @pytest.fixture
 def bench(tmp_path: Path) -> Iterator[Workbench]:
     """A fresh workspace, up and empty; taken down with everything in it."""
-    bench = Workbench.make(tmp_path / "w")
-    try:
-        bench.cli("up")
+    with Workbench.up(tmp_path / "w") as bench:
         yield bench
-    finally:
-        bench.close()

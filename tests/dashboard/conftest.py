@@ -141,12 +141,8 @@ def serve(tmp_path: Path) -> Iterator[Serve]:
 @pytest.fixture
 def bench(tmp_path: Path) -> Iterator[Workbench]:
     """A real workspace, up."""
-    made = Workbench.make(tmp_path / "w")
-    try:
-        made.cli("up")
-        yield made
-    finally:
-        made.close()
+    with Workbench.up(tmp_path / "w") as bench:
+        yield bench
 
 
 @pytest.fixture

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pandas as pd
 import pytest
 
-import stratpanel
 from stratpanel.client.connect import Workspace
 from stratpanel.client.frames import LiveFrame
 from stratpanel.model.errors import InvalidValue, NotFound
@@ -27,23 +23,6 @@ while live.running():
     n += 1
     live.sleep(0.05)
 """
-
-
-@pytest.fixture
-def bench(tmp_path: Path) -> Iterator[Workbench]:
-    bench = Workbench.make(tmp_path / "w")
-    try:
-        bench.cli("up")
-        yield bench
-    finally:
-        bench.close()
-
-
-@pytest.fixture
-def ws(bench: Workbench) -> Iterator[Workspace]:
-    workspace = stratpanel.connect(bench.folder)
-    yield workspace
-    workspace.mirror.close()
 
 
 def ran(ws: Workspace, id: str, *, points: int = 8) -> str:

@@ -19,16 +19,6 @@ CELL = "import time\nprint('v1', flush=True)\ntime.sleep(600)\n"
 
 
 @pytest.fixture
-def bench(tmp_path: Path) -> Iterator[Workbench]:
-    bench = Workbench.make(tmp_path / "w")
-    try:
-        bench.cli("up")
-        yield bench
-    finally:
-        bench.close()
-
-
-@pytest.fixture
 def magics(bench: Workbench, monkeypatch: pytest.MonkeyPatch) -> Iterator[StrategyMagics]:
     monkeypatch.setenv("STRATPANEL_WORKSPACE", str(bench.folder))
     shell = InteractiveShell.instance()

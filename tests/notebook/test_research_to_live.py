@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_notebook
 
-import stratpanel
 from stratpanel.client.connect import Workspace
 from stratpanel.model.errors import Conflict, InvalidValue
 from tests.support import wait_for
@@ -34,26 +32,6 @@ while live.running():
     live.sleep(0.05)
 print("left:", live.stop_reason(), flush=True)
 """
-
-
-@pytest.fixture
-def bench(tmp_path: Path) -> Iterator[Workbench]:
-    bench = Workbench.make(tmp_path / "w")
-    secrets = bench.folder / "secrets.toml"
-    secrets.write_text('[paper]\nBROKER_KEY = "paper-key-123456"\n[live]\nBROKER_KEY = "live-key-abcdef"\n')
-    secrets.chmod(0o600)
-    try:
-        bench.cli("up")
-        yield bench
-    finally:
-        bench.close()
-
-
-@pytest.fixture
-def ws(bench: Workbench) -> Iterator[Workspace]:
-    workspace = stratpanel.connect(bench.folder)
-    yield workspace
-    workspace.mirror.close()
 
 
 def test_metrics_signals_and_notes_reach_the_notebook(bench: Workbench, ws: Workspace) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
@@ -15,15 +16,24 @@ from stratpanel.supervisor.registry import Registry, RegistryError
 from tests.supervisor.fakes import Bench
 
 
-async def test_a_burst_of_changes_is_one_write_when_it_is_over(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fleet, "SAVE_AFTER_S", 1.0)
+async def registered(bench: Bench) -> tuple[Path, bytes, Callable[[int], Awaitable[None]]]:
+    """The registry's file and bytes with one strategy in it, and what changes its hold, 50 ms a time."""
     unit = await bench.add()
     await bench.core.fleet.durable()
     registry = bench.workspace / "strategies" / "strategy_configs.json"
-    before = registry.read_bytes()
-    for n in range(6):
+
+    async def change(n: int) -> None:
         bench.core.set_hold(unit, "stopped" if n % 2 else "paused", by="tester", why=str(n))
         await asyncio.sleep(0.05)
+
+    return registry, registry.read_bytes(), change
+
+
+async def test_a_burst_of_changes_is_one_write_when_it_is_over(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fleet, "SAVE_AFTER_S", 1.0)
+    registry, before, change = await registered(bench)
+    for n in range(6):
+        await change(n)
         assert registry.read_bytes() == before, f"written in the middle of the burst, after change {n}"
     for _ in range(500):
         if registry.read_bytes() != before:
@@ -37,13 +47,9 @@ async def test_changes_that_never_calm_down_are_written_all_the_same(
 ) -> None:
     monkeypatch.setattr(fleet, "SAVE_AFTER_S", 0.3)
     monkeypatch.setattr(fleet, "SAVE_LATEST_S", 0.6)
-    unit = await bench.add()
-    await bench.core.fleet.durable()
-    registry = bench.workspace / "strategies" / "strategy_configs.json"
-    before = registry.read_bytes()
+    registry, before, change = await registered(bench)
     for n in range(200):
-        bench.core.set_hold(unit, "stopped" if n % 2 else "paused", by="tester", why=str(n))
-        await asyncio.sleep(0.05)
+        await change(n)
         if registry.read_bytes() != before:
             break
     assert registry.read_bytes() != before

@@ -98,6 +98,15 @@ async def posted(happened: Callable[[], object]) -> None:
         ("09:00:00", "15:15:01", False),
     ],
 )
+async def trading(folder: Path, at: str) -> tuple[Bench, Unit]:
+    """A workspace at this moment with "ema" at work in its window, 09:20 to 15:15 of NSE."""
+    bench = await opened(folder, at)
+    unit = await bench.add(schedule=schedule("09:20", "15:15", calendar="NSE"))
+    await look(bench)
+    await at_work(bench, unit)
+    return bench, unit
+
+
 async def test_a_supervisor_that_was_away_over_the_start(tmp_path: Path, died: str, back: str, runs: bool) -> None:
     bench = await opened(tmp_path, f"2026-11-23 {died}")
     await bench.add(schedule=schedule("09:20", "15:15", calendar="NSE"))
@@ -120,10 +129,7 @@ async def test_a_supervisor_that_was_away_over_the_start(tmp_path: Path, died: s
     [("15:14:58", True), ("15:15:00", False), ("15:15:01", False), ("19:00:00", False)],
 )
 async def test_a_supervisor_that_was_away_over_the_stop(tmp_path: Path, back: str, runs: bool) -> None:
-    bench = await opened(tmp_path, "2026-11-23 10:00:00")
-    unit = await bench.add(schedule=schedule("09:20", "15:15", calendar="NSE"))
-    await look(bench)
-    await at_work(bench, unit)
+    bench, unit = await trading(tmp_path, "2026-11-23 10:00:00")
     bench = await again(bench, f"2026-11-23 {back}")
     unit = bench.core.units["ema"]
     if runs:
@@ -157,10 +163,7 @@ async def test_a_wait_for_a_restart_that_ends_outside_the_window_starts_nothing(
 
 
 async def test_a_suspend_over_the_stop_ends_it_at_once(tmp_path: Path) -> None:
-    bench = await opened(tmp_path, "2026-11-23 10:00:00")
-    unit = await bench.add(schedule=schedule("09:20", "15:15", calendar="NSE"))
-    await look(bench)
-    await at_work(bench, unit)
+    bench, unit = await trading(tmp_path, "2026-11-23 10:00:00")
     bench.clock.jump(8 * 3600)
     await look(bench)
     await bench.reach(unit, "stopped")
@@ -295,10 +298,7 @@ async def test_the_seeds_names_edited_by_hand_take_effect_at_once(tmp_path: Path
 
 
 async def test_a_hand_edit_that_can_never_run_is_refused_with_field_and_remedy(tmp_path: Path) -> None:
-    bench = await opened(tmp_path, "2026-11-23 10:00:00")
-    unit = await bench.add(schedule=schedule("09:20", "15:15", calendar="NSE"))
-    await look(bench)
-    await at_work(bench, unit)
+    bench, unit = await trading(tmp_path, "2026-11-23 10:00:00")
     await bench.core.fleet.durable()
     edit(bench, "ema", schedule_days=["sat", "sun"])
     await look(bench)

@@ -61,12 +61,8 @@ def test_a_long_file_is_looked_at_from_its_end(tmp_path: Path) -> None:
 
 @pytest.fixture
 def bench(tmp_path: Path) -> Any:
-    made = Workbench.make(tmp_path / "w")
-    try:
-        made.cli("up")
-        yield made
-    finally:
-        made.close()
+    with Workbench.up(tmp_path / "w") as bench:
+        yield bench
 
 
 def events_of(bench: Workbench, id: str) -> list[dict[str, Any]]:
