@@ -6,6 +6,7 @@ The preview is the supervisor's own answer for the schedule on the screen; nothi
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Mapping
 from datetime import date, timedelta
 from typing import Any
@@ -14,15 +15,17 @@ import panel as pn
 import panel_material_ui as pmui
 import param
 
-from stratpanel.dashboard.actions import strategy_path
 from stratpanel.dashboard.assets import script, styles
 from stratpanel.dashboard.calendars import MarketDays
+from stratpanel.dashboard.configuration import Configuration
 from stratpanel.dashboard.forms import Field, Fields, check, section, words_of
 from stratpanel.dashboard.screen import Screen
 from stratpanel.dashboard.wire import Drawn
 from stratpanel.model import schema
 from stratpanel.model.errors import PreconditionFailed, StratpanelError
 from stratpanel.model.values import Schedule, ScheduleException, ScheduleWindow
+
+log = logging.getLogger("stratpanel.dashboard.schedule")
 
 PAUSE_S = 0.15  # typing rests this long before the supervisor is asked
 WINDOW_NOTE = "HH:MM, or a distance to the session: open+5m, close-10m. A stop not after its start means the next day."
@@ -116,7 +119,10 @@ class ScheduleEditor(pn.viewable.Viewer):
         super().__init__(**params)
         self._screen = screen
         self._id = id_
+        self._kept = Configuration(screen, id_)
         self._saved: dict[str, Any] | None = None
+        self._busy = False
+        self._overtaken = False
         self._asked = 0
         self._market = ""
         self._zones: dict[str, str] = {}
@@ -199,6 +205,7 @@ class ScheduleEditor(pn.viewable.Viewer):
             margin=0,
             stylesheets=[FILL],
         )
+        screen.on_beat(self._beat)
         screen.delivery.spawn(self._begin())
 
     def __panel__(self) -> pn.Column:
@@ -245,15 +252,41 @@ class ScheduleEditor(pn.viewable.Viewer):
 
     async def _load(self) -> None:
         try:
-            config = (await self._screen.actions.get(strategy_path(self._id)))["config"]
+            config = await self._kept.read()
         except StratpanelError as error:
             problem = error.message
             self._screen.delivery.run(lambda: self._say(f"the schedule could not be read: {problem}"))
             return
         self._screen.delivery.run(lambda: self._show(config.get("schedule") or {}))
 
+    def _beat(self, _now: float) -> None:
+        if self._saved is not None and self._kept.behind and not self._busy and not self._overtaken:
+            self._busy = True
+            self._screen.delivery.spawn(self._catch_up())
+
+    async def _catch_up(self) -> None:
+        """Somebody saved: show it, unless it is the schedule that this person is in the middle of changing."""
+        before = self._kept.etag
+        try:
+            theirs = (await self._kept.read()).get("schedule") or {}
+        except StratpanelError as error:
+            log.info("the schedule of %s could not be read again: %s", self._id, error.message)
+            return
+        finally:
+            self._busy = False
+        if self._saved is None or theirs == self._saved:
+            return
+        schedule, errors = self._read()
+        if errors or schedule != self._saved:
+            self._kept.etag = before  # so that saving is refused
+            self._overtaken = True
+            self._screen.delivery.run(self._changed)
+        else:
+            self._screen.delivery.run(lambda: self._show(theirs))
+
     def _show(self, schedule: Mapping[str, Any]) -> None:
         self._saved = None
+        self._overtaken = False
         self._basic.show(schedule)
         self._names.show(schedule)
         self._windows.show(list(schedule.get("windows") or ()))
@@ -284,8 +317,10 @@ class ScheduleEditor(pn.viewable.Viewer):
         self._dates.complain("exceptions", errors)
         changed = schedule != self._saved
         self._save.disabled = not self._may or not changed or bool(errors)
-        self._undo.disabled = not changed
-        if self._may:
+        self._undo.disabled = not changed and not self._overtaken
+        if self._overtaken:
+            self._say("somebody else changed the schedule meanwhile: Undo changes shows theirs, Save is refused")
+        elif self._may:
             self._say("not saved" if changed else "")
         if errors:
             self._preview.plan = {"errors": errors}
@@ -334,15 +369,11 @@ class ScheduleEditor(pn.viewable.Viewer):
 
     async def _patch(self, schedule: Mapping[str, Any], said: str) -> None:
         run = self._screen.delivery.run
-        etag = self._screen.source.rows.get(self._id, {}).get("etag")
-        headers = {"If-Match": f'"{str(etag).strip(chr(34))}"'} if etag else None
         try:
-            answer = await self._screen.actions.ask(
-                "PATCH", strategy_path(self._id), body={"schedule": schedule}, headers=headers, action="patch"
-            )
+            config = await self._kept.save({"schedule": schedule})
         except PreconditionFailed:
-            run(lambda: self._say("somebody else saved first; theirs is shown now, yours was not saved"))
             await self._load()
+            run(lambda: self._say("somebody else saved first; theirs is shown now, yours was not saved"))
             return
         except StratpanelError as error:
             problem, fields = (
@@ -358,7 +389,7 @@ class ScheduleEditor(pn.viewable.Viewer):
 
             run(refused)
             return
-        run(lambda: self._show(answer["config"].get("schedule") or {}))
+        run(lambda: self._show(config.get("schedule") or {}))
         run(lambda: self._say(said))
 
     async def _held(self, verb: str) -> None:

@@ -6,18 +6,21 @@ first.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from typing import Any
 
 import panel as pn
 import panel_material_ui as pmui
 
-from stratpanel.dashboard.actions import strategy_path
+from stratpanel.dashboard.configuration import Configuration
 from stratpanel.dashboard.forms import Fields, check, columns, section, words_of
 from stratpanel.dashboard.screen import Screen
 from stratpanel.model.errors import PreconditionFailed, StratpanelError
 from stratpanel.model.strategy import Strategy
 from stratpanel.model.values import Limits, LogPolicy, RestartPolicy
+
+log = logging.getLogger("stratpanel.dashboard.settings")
 
 # What a run takes with it when it starts; the rest counts at once.
 AT_START = frozenset(
@@ -33,8 +36,11 @@ class SettingsForm(pn.viewable.Viewer):
         super().__init__(**params)
         self._screen = screen
         self._id = id_
+        self._kept = Configuration(screen, id_)
         self._config: dict[str, Any] = {}
         self._loading = False
+        self._busy = False
+        self._overtaken = ""
         self._general = Fields(Strategy, ("name", "tags", "user_id", "notes"))
         self._running = Fields(
             Strategy,
@@ -56,7 +62,7 @@ class SettingsForm(pn.viewable.Viewer):
         )
         self._said = words_of("" if may else "Changing settings needs the role admin.")
         self._save.on_click(lambda _event: screen.delivery.spawn(self._store()))
-        self._undo.on_click(lambda _event: self._show(self._config))
+        self._undo.on_click(lambda _event: screen.delivery.spawn(self._load()))
         bar = pn.Row(self._save, self._undo, self._said, sizing_mode="stretch_width", margin=0, stylesheets=[BAR])
         self._form = pn.Column(
             section("General", columns(self._general.fields.values())),
@@ -81,6 +87,7 @@ class SettingsForm(pn.viewable.Viewer):
             margin=0,
             stylesheets=[FILL],
         )
+        screen.on_beat(self._beat)
         screen.delivery.spawn(self._load())
 
     def __panel__(self) -> pn.Column:
@@ -88,19 +95,46 @@ class SettingsForm(pn.viewable.Viewer):
 
     async def _load(self) -> None:
         try:
-            answer = await self._screen.actions.get(strategy_path(self._id))
+            config = await self._kept.read()
         except StratpanelError as error:
             problem = error.message
             self._screen.delivery.run(lambda: self._say(f"the settings could not be read: {problem}"))
             return
-        self._screen.delivery.run(lambda: self._show(answer["config"]))
+        self._screen.delivery.run(lambda: self._show(config))
 
-    def _show(self, config: Mapping[str, Any]) -> None:
-        self._config = dict(config)
+    def _beat(self, _now: float) -> None:
+        if self._config and self._kept.behind and not self._busy and not self._overtaken:
+            config, errors = self._read()
+            if not errors:  # what cannot be read yet is not thrown away
+                self._busy = True
+                self._screen.delivery.spawn(self._catch_up(self._changes(config)))
+
+    async def _catch_up(self, mine: Mapping[str, Any]) -> None:
+        """Somebody saved: show it beside this person's own changes, unless both changed the same."""
+        before = self._kept.etag
+        try:
+            theirs = await self._kept.read()
+        except StratpanelError as error:
+            log.info("the settings of %s could not be read again: %s", self._id, error.message)
+            return
+        finally:
+            self._busy = False
+        both = ", ".join(sorted(key for key in mine if theirs.get(key) != self._config.get(key)))
+        if both:
+            self._kept.etag = before  # so that saving is refused
+            self._overtaken = f"somebody else changed {both} meanwhile: Undo changes shows theirs, Save is refused"
+            self._screen.delivery.run(self._changed)
+        else:
+            self._screen.delivery.run(lambda: self._show({**theirs, **mine}, saved=theirs))
+
+    def _show(self, config: Mapping[str, Any], *, saved: Mapping[str, Any] | None = None) -> None:
+        """Fill the form; `saved` is what the supervisor has, when this person has changed some of it."""
+        self._config = dict(config if saved is None else saved)
+        self._overtaken = ""
         self._loading = True
         try:
             for group in self._groups:
-                group.show(self._config.get(group.path) or {} if group.path else self._config)
+                group.show(config.get(group.path) or {} if group.path else config)
         finally:
             self._loading = False
         self._form.visible = True
@@ -128,8 +162,11 @@ class SettingsForm(pn.viewable.Viewer):
         changes = self._changes(config)
         may = self._screen.actions.person.may("patch")
         self._save.disabled = not may or bool(errors) or not changes
-        self._undo.disabled = not changes
+        self._undo.disabled = not changes and not self._overtaken
         elsewhere = [f"{path}: {text}" for path, text in errors.items() if path not in placed]
+        if self._overtaken:
+            self._say(self._overtaken)
+            return
         self._say(
             "; ".join(elsewhere) if elsewhere else self._effect(changes) if not errors else f"{len(errors)} to correct"
         )
@@ -153,16 +190,12 @@ class SettingsForm(pn.viewable.Viewer):
         changes = self._changes(config)
         if errors or not changes:
             return
-        etag = self._screen.source.rows.get(self._id, {}).get("etag")
-        headers = {"If-Match": f'"{str(etag).strip(chr(34))}"'} if etag else None
         run(lambda: self._say("saving…"))
         try:
-            answer = await self._screen.actions.ask(
-                "PATCH", strategy_path(self._id), body=merge(self._config, changes), headers=headers, action="patch"
-            )
+            config = await self._kept.save(merge(self._config, changes))
         except PreconditionFailed:
-            run(lambda: self._say("somebody else saved first; their settings are shown now, yours were not saved"))
             await self._load()
+            run(lambda: self._say("somebody else saved first; their settings are shown now, yours were not saved"))
             return
         except StratpanelError as error:
             problem, fields = error.message, dict(error.fields)
@@ -174,7 +207,7 @@ class SettingsForm(pn.viewable.Viewer):
 
             run(refused)
             return
-        run(lambda: self._show(answer["config"]))
+        run(lambda: self._show(config))
         effect = self._effect(changes)
         run(lambda: self._say(f"saved; {effect}" if "restart" in effect else "saved"))
 

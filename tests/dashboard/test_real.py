@@ -114,3 +114,45 @@ def test_source_settings_and_schedule_reach_the_supervisor(bench: Workbench, rea
     page.get_by_role("button", name="Save", exact=True).click()
     wait_for(lambda: bench.status("tick")["scheduled"], 20, "the schedule to be saved")
     assert bench.api.get("/api/strategies/tick")["config"]["schedule"]["windows"][0]["start"] == "09:20"
+
+
+def test_what_another_person_saves_is_shown_and_never_overwritten(bench: Workbench, real: Server, visit: Visit) -> None:
+    bench.register("tick", TICKER)
+    path = "/api/strategies/tick"
+    page = visit(real, "/?strategy=tick&tab=settings", ready=".strategy")
+    memory, notes = page.get_by_label("Memory, MiB"), page.get_by_label("Notes")
+    save = page.get_by_role("button", name="Save", exact=True)
+    expect(memory).to_have_value("1024")
+    bench.api.patch(path, {"notes": "from ravi"})
+    expect(notes).to_have_value("from ravi")
+    memory.fill("600")
+    expect(save).to_be_enabled()
+    bench.api.patch(path, {"notes": "again from ravi"})
+    expect(notes).to_have_value("again from ravi")
+    expect(memory).to_have_value("600")
+    bench.api.patch(path, {"limits": {"memory_mb": 700}})
+    expect(page.get_by_text("somebody else changed limits meanwhile")).to_be_visible()
+    save.click()
+    expect(page.get_by_text("somebody else saved first")).to_be_visible()
+    expect(memory).to_have_value("700")
+    assert bench.api.get(path)["config"]["limits"]["memory_mb"] == 700
+    memory.fill("800")
+    expect(save).to_be_enabled()
+    save.click()
+    wait_for(lambda: bench.api.get(path)["config"]["limits"]["memory_mb"] == 800, 20, "the second try")
+
+    page.get_by_role("tab", name="Schedule").click()
+    page.get_by_role("button", name="Add a window").click()
+    expect(page.get_by_text("not saved")).to_be_visible()
+    bench.api.patch(path, {"notes": "about something else"})
+    wait_for(lambda: bench.api.get(path)["config"]["notes"] == "about something else", 10)
+    theirs = {"enabled": True, "windows": [{"start": "10:10", "stop": "11:11", "days": ["mon"]}]}
+    bench.api.patch(path, {"schedule": theirs})
+    expect(page.get_by_text("somebody else changed the schedule meanwhile")).to_be_visible()
+    page.get_by_role("button", name="Undo changes").click()
+    expect(page.get_by_label("Start", exact=True)).to_have_value("10:10")
+    page.get_by_label("Stop", exact=True).fill("11:30")
+    save.click()
+    wait_for(
+        lambda: bench.api.get(path)["config"]["schedule"]["windows"][0]["stop"] == "11:30", 20, "the mended schedule"
+    )

@@ -1,6 +1,13 @@
 // A Python editor: Ace from the files that Panel brings along, fetched from this server when it is first needed.
 
-const ACE = "static/extensions/panel/bundled/aceplot/ace-builds@1.40.1/src-min-noconflict/"
+const ACE = aceFolder()
+
+// Panel's files, beside the page it serves; in JupyterLab and Notebook where Panel's server extension has them.
+function aceFolder() {
+  const jupyter = document.getElementById("jupyter-config-data")
+  const base = jupyter ? `${JSON.parse(jupyter.textContent).baseUrl}panel-preview/` : ""
+  return base + "static/extensions/panel/bundled/aceplot/ace-builds@1.40.1/src-min-noconflict/"
+}
 
 function loadScript(url) {
   return new Promise((resolve, reject) => {

@@ -45,9 +45,14 @@ class StrategyRoute(Route):
         self.core.status(id)
 
     def described(self, id: str) -> Json:
-        """The status fields and `config`; the ETag of the configuration is set."""
-        self.set_header("ETag", quoted(self.core.etag(id)))
-        return {**self.core.status(id), "config": self.core.config(id)}
+        """The status fields, `config` and its `etag`, which is also the answer's ETag."""
+        return self.with_config(self.core.status(id))
+
+    def with_config(self, status: Json) -> Json:
+        """These status fields with `config` and `etag`."""
+        etag = quoted(self.core.etag(status["id"]))
+        self.set_header("ETag", etag)
+        return {**status, "config": self.core.config(status["id"]), "etag": etag}
 
 
 class StrategyList(Route):
@@ -101,8 +106,9 @@ class StrategyList(Route):
             check_id(id)
             status = await self.core.add(id, path=path, source=source, by=self.by)
         self.set_header("Location", httputil.url_concat(f"/api/strategies/{status['id']}", {}))
-        self.set_header("ETag", quoted(self.core.etag(status["id"])))
-        await self.done({**status, "config": self.core.config(status["id"])}, 201)
+        etag = quoted(self.core.etag(status["id"]))
+        self.set_header("ETag", etag)
+        await self.done({**status, "config": self.core.config(status["id"]), "etag": etag}, 201)
 
     def _upload(self) -> tuple[str | None, tuple[str, bytes]]:
         """The id, if one was sent along, and the file's name and bytes; raises Malformed, InvalidValue, TooLarge."""
@@ -168,8 +174,7 @@ class Copy(StrategyRoute):
             status = await self.core.rename(id, new, by=self.by)
         else:
             status = await self.core.duplicate(id, new, by=self.by)
-        self.set_header("ETag", quoted(self.core.etag(status["id"])))
-        await self.done({**status, "config": self.core.config(status["id"])}, 200 if action == "rename" else 201)
+        await self.done(self.with_config(status), 200 if action == "rename" else 201)
 
 
 class Action(StrategyRoute):
