@@ -5,9 +5,10 @@ Used by `Strategy.promote`. It only shows and asks; the supervisor keeps the pro
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from stratpanel.model.errors import Conflict, InvalidValue
+from stratpanel.model.states import ended_badly
 
 if TYPE_CHECKING:
     from stratpanel.client.strategy import Strategy
@@ -68,9 +69,5 @@ def paper_record(strategy: Strategy) -> str:
     if not runs:
         return f"version {strategy.version} has never run on paper"
     hours = sum(float(row.get("duration_s") or 0) for row in runs) / 3600
-    crashes = sum(1 for row in runs if _crashed(row))
+    crashes = sum(1 for row in runs if ended_badly(row))
     return f"paper record of version {strategy.version}: {len(runs)} runs, {hours:.1f} hours, {crashes} crashes"
-
-
-def _crashed(run: dict[str, Any]) -> bool:
-    return bool(run.get("ended") and not run.get("stopped_by_us") and run.get("exit_code") != 0)

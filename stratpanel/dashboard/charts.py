@@ -174,6 +174,7 @@ class Trace:
         self.figure.title.text = f"{title}, {unit}" if unit else title
         self.figure.title.update(text_font_size="11px", text_font_style="normal", offset=-40, standoff=8)
         self._marks: list[Span] = []
+        self._signs: list[tuple[float, bool]] = []
         self._limit = Span(dimension="width", line_dash="dashed", line_width=1, location=0, visible=False)
         self.figure.add_layout(self._limit)
 
@@ -184,19 +185,31 @@ class Trace:
         else:
             self._limit.visible = False
 
-    def mark(self, times: Sequence[float], scheme: str) -> None:
-        """Draw a dotted line at each of these times (axis milliseconds), instead of the ones before."""
-        colour = COLOURS[scheme]["ink"]
-        while len(self._marks) < len(times):  # complete before it is added: a change before it has a view is an error
-            at = times[len(self._marks)]
-            span = Span(dimension="height", line_dash="dotted", line_width=1, location=at, line_color=colour)
+    def mark(self, signs: Sequence[tuple[float, bool]], scheme: str) -> None:
+        """Draw a line at each of these times (axis milliseconds), instead of the ones before: dotted for a start,
+        solid for a bad end (the second of the pair)."""
+        self._signs = list(signs)
+        looks = [self._look(at, bad, scheme) for at, bad in signs]
+        for look in looks[len(self._marks) :]:  # complete before it is added: a change before it has a view is an error
+            span = Span(dimension="height", **look)
             self._marks.append(span)
             self.figure.add_layout(span)
         for at, span in enumerate(self._marks):
-            if at < len(times):
-                span.update(location=times[at], line_color=colour, visible=True)
+            if at < len(looks):
+                span.update(**looks[at])
             else:
                 span.visible = False
+
+    @staticmethod
+    def _look(at: float, bad: bool, scheme: str) -> dict[str, Any]:
+        colour = COLOURS[scheme]["limit" if bad else "ink"]
+        return {
+            "location": at,
+            "line_color": colour,
+            "line_dash": "solid" if bad else "dotted",
+            "line_width": 1.5 if bad else 1,
+            "visible": True,
+        }
 
     def paint(self, scheme: str) -> None:
         """Take the colours of the light or dark scheme."""
@@ -205,6 +218,8 @@ class Trace:
         self._line.line_color = colour[self._tone]
         self._area.fill_color = colour[self._tone]
         self._limit.line_color = colour["limit"]
+        if self._signs:
+            self.mark(self._signs, scheme)
 
 
 class UsageCharts:

@@ -1,4 +1,4 @@
-"""CPU, memory, threads and open files of one strategy: history first, then live, with the starts of its runs marked.
+"""CPU, memory, threads and open files of one strategy: history first, then live; starts and bad ends of runs marked.
 
 Five minutes to thirty days. Short spans grow by a point a second; long ones are read again as their step passes.
 """
@@ -19,6 +19,7 @@ from stratpanel.dashboard.charts import Trace, frame, offset_of, set_frame
 from stratpanel.dashboard.forms import words_of
 from stratpanel.dashboard.screen import Screen
 from stratpanel.model.errors import StratpanelError
+from stratpanel.model.states import ended_badly
 
 SPANS = {"5 min": 300, "1 h": 3600, "6 h": 6 * 3600, "1 day": 86400, "7 days": 7 * 86400, "30 days": 30 * 86400}
 LIVE_UP_TO = 3600
@@ -27,6 +28,18 @@ QUICK = ("cpu_percent", "memory_mb")
 SLOW = ("threads", "open_files")  # read every ten seconds or so: no gaps are drawn between them
 MARKS = 60
 NAN = float("nan")
+
+
+def signs_of(runs: Sequence[Mapping[str, Any]], since: float) -> list[tuple[float, bool]]:
+    """When runs started (False) and came to a bad end (True), from `since` on; epoch
+    seconds."""
+    signs = []
+    for run in runs:
+        if run.get("started"):
+            signs.append((datetime.fromisoformat(str(run["started"])).timestamp(), False))
+        if ended_badly(run):
+            signs.append((datetime.fromisoformat(str(run["ended"])).timestamp(), True))
+    return [sign for sign in signs if sign[0] >= since]
 
 
 class Resources(pn.viewable.Viewer):
@@ -115,23 +128,22 @@ class Resources(pn.viewable.Viewer):
         for name, source in self._slow.items():
             known = [(t, value) for t, value in zip(times, usage.get(name) or (), strict=False) if value is not None]
             source.data = {"t": [t for t, _ in known], name: [value for _, value in known]}
-        starts = [(datetime.fromisoformat(str(run["started"])).timestamp(), run) for run in runs if run.get("started")]
-        shown = [(at, run) for at, run in starts if at >= since][:MARKS]
-        self._mark([at for at, _ in shown])
+        signs = sorted(signs_of(runs, since), reverse=True)[:MARKS]
+        for trace in self._traces:
+            trace.mark([(1000 * (at + self._offset_s), bad) for at, bad in signs], self._screen.scheme)
+        bad = sum(bad for _, bad in signs)
+        starts = len(signs) - bad
         said = [
             text
             for text in (
                 problem,
-                f"{len(shown)} start{'s' if len(shown) > 1 else ''} in this span: the dotted lines" if shown else "",
+                f"{starts} start{'s' if starts > 1 else ''} in this span: dotted lines" if starts else "",
+                f"{bad} bad end{'s' if bad > 1 else ''}: solid lines" if bad else "",
                 "" if count else "no samples in this span",
             )
             if text
         ]
         self._note.object = "; ".join(said)
-
-    def _mark(self, starts: Sequence[float]) -> None:
-        for trace in self._traces:
-            trace.mark([1000 * (at + self._offset_s) for at in starts], self._screen.scheme)
 
     def _beat(self, now: float) -> None:
         if self._closed:

@@ -6,8 +6,10 @@ checked at import: a cell is either the next state or the reason, in words, why 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
 
 class State(StrEnum):
@@ -242,3 +244,8 @@ TABLE: dict[tuple[State, Event], State | Ignored] = _complete_table()
 def transition(state: State, event: Event) -> State | Ignored:
     """Return the state after `event`, or why it is ignored in `state`."""
     return TABLE[state, event]
+
+
+def ended_badly(run: Mapping[str, Any]) -> bool:
+    """True for a run, as the API tells it, that is over, that nobody stopped, and that did not exit with code 0."""
+    return bool(run.get("ended")) and not run.get("stopped_by_us") and run.get("exit_code") != 0

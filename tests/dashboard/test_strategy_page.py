@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from playwright.sync_api import Page, expect
 from playwright.sync_api import TimeoutError as PlaywrightTimeout
@@ -155,7 +157,10 @@ def test_the_week_shows_each_window_and_opens_its_schedule(serve: Serve, visit: 
 
 def test_resources_draw_history(serve: Serve, visit: Visit) -> None:
     page = visit(serve(2), "/?strategy=ema&tab=resources", ready=".bk-Figure canvas, .bk-Canvas canvas")
-    expect(page.get_by_text("in this span: the dotted lines")).to_be_visible()
+    expect(page.get_by_text("1 start in this span: dotted lines")).to_be_visible()
+    page.get_by_role("button", name="6 h").click()
+    said = re.compile(r"3 starts in this span: dotted lines; [12] bad ends?: solid lines")
+    expect(page.get_by_text(said)).to_be_visible()
 
 
 def test_charts_without_a_sample_have_axes_and_say_so(serve: Serve, visit: Visit) -> None:

@@ -118,7 +118,7 @@ def test_parts_of_a_strategy_are_live_in_cells_and_runs_are_compared(lab: Lab) -
     first.first.wait_for()
     assert "SBIN <b>" in first.first.inner_text()
     notebook.output(2).locator(".sp.log.full").wait_for()
-    notebook.output(3).get_by_text("in this span: the dotted lines").wait_for(timeout=60_000)
+    notebook.output(3).get_by_text("in this span: dotted lines").wait_for(timeout=60_000)
     rows = notebook.output(4).locator(".sp.runs tbody tr")
     rows.first.wait_for()
     before = rows.count()
