@@ -1,17 +1,20 @@
 """Shows a workspace or a strategy in a cell: the dashboard's own views, live, one per cell.
 
 Called by the client's `_repr_mimebundle_`. It arranges Panel's extension for the user, offline; shows plain text where
-there is no kernel; and closes what a cell showed before when the cell runs again, so that nothing piles up.
+there is no kernel; and closes what a cell showed before when the cell runs again, so that nothing piles up. Views live
+on a thread of their own (see background), so that they stay live while a cell computes.
 """
 
 from __future__ import annotations
 
 import getpass
+from functools import partial
 from typing import Any
 
 from stratpanel.client.comparison import Comparison
 from stratpanel.client.connect import Workspace
 from stratpanel.client.showing import Part
+from stratpanel.notebook import background
 
 PART_HEIGHT = 440
 HEIGHT = 640
@@ -38,6 +41,11 @@ class _Shown:
         made = self.view._repr_mimebundle_(include, exclude)
         self._refs = set(pn.state._views) - before
         self._comms = set(pn.state._comm_manager._comms) - comms  # each holds the view through its callbacks
+        for name in self._comms:
+            comm = pn.state._comm_manager._comms[name]
+            for heard in ("_on_msg", "_on_open"):  # the kernel calls them on whatever thread it likes
+                if getattr(comm, heard, None) is not None:
+                    setattr(comm, heard, partial(background.post, getattr(comm, heard)))
         return made
 
     def close(self) -> None:
@@ -69,14 +77,18 @@ def bundle(subject: Any, include: Any = None, exclude: Any = None) -> Any:
         return {"text/plain": repr(subject)}
     _arrange()
     cell = _cell_of(kernel, subject)
-    _close(cell)
-    shown = _OPEN[cell] = _show(subject)
-    made = shown.render(include, exclude)
+    made = background.call(lambda: _rendered(cell, subject, include, exclude))
     if isinstance(made, tuple):
         made[0]["text/plain"] = repr(subject)
     elif made:
         made["text/plain"] = repr(subject)
     return made
+
+
+def _rendered(cell: str, subject: Any, include: Any, exclude: Any) -> Any:
+    _close(cell)
+    shown = _OPEN[cell] = _show(subject)
+    return shown.render(include, exclude)
 
 
 def _forget(comm: Any) -> None:
@@ -93,8 +105,12 @@ def _forget(comm: Any) -> None:
 
 def close_all() -> None:
     """Close every view of this kernel."""
-    for cell in list(_OPEN):
-        _close(cell)
+
+    def close() -> None:
+        for cell in list(_OPEN):
+            _close(cell)
+
+    background.call(close)
 
 
 def open_views() -> int:

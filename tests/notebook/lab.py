@@ -81,14 +81,19 @@ class Notebook:
 
     def run(self, n: int, timeout: float = 60_000) -> str:
         """Run one cell and wait until it has run; the text of its output."""
-        prompt = self.cell(n).locator(".jp-InputPrompt")
-        prompt.evaluate("element => { element.textContent = '?' }")  # after a restart the numbers begin anew
-        self.cell(n).locator(".jp-InputArea-editor").click()
-        self.page.keyboard.press("Control+Enter")
+        prompt = self.begin(n)
         wait_for(
             lambda: prompt.inner_text() not in ("?", "[*]:", "[ ]:"), timeout / 1000, f"cell {n} has run", every=0.05
         )
         return self.output(n).inner_text() if self.output(n).count() else ""
+
+    def begin(self, n: int) -> Locator:
+        """Have one cell run, without waiting for its end; its prompt, which reads "?" until the kernel has it."""
+        prompt = self.cell(n).locator(".jp-InputPrompt")
+        prompt.evaluate("element => { element.textContent = '?' }")  # after a restart the numbers begin anew
+        self.cell(n).locator(".jp-InputArea-editor").click()
+        self.page.keyboard.press("Control+Enter")
+        return prompt
 
     def write(self, n: int, source: str) -> None:
         """Replace a cell's source by typing it in."""

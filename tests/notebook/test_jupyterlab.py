@@ -49,6 +49,28 @@ def test_start_in_the_cell_and_see_the_log_move(lab: Lab) -> None:
     assert lab.errors == []
 
 
+def test_a_card_lives_and_obeys_while_another_cell_computes(lab: Lab) -> None:
+    busy = "import pathlib, time\nwhile not pathlib.Path('enough').exists():\n    time.sleep(0.01)\nprint('computed')"
+    notebook = lab.notebook("busy.ipynb", CONNECT, 'ws["simple_ema"]', busy)
+    notebook.run(0)
+    notebook.run(1)
+    card = notebook.output(1)
+    card.get_by_role("button", name="Start", exact=True).wait_for()
+    notebook.begin(2)
+    card.get_by_role("button", name="Start", exact=True).click()
+    row = lab.bench.wait_state("simple_ema", "running")
+    seen = wait_for(lambda: card.get_by_text("AAPL close").count(), 30, "lines in the card")
+    wait_for(lambda: card.get_by_text("AAPL close").count() > seen, 10, "the log moves beside the computing cell")
+    card.get_by_role("button", name="Stop", exact=True).click()
+    lab.page.get_by_role("dialog").get_by_role("button", name="Stop").click()
+    lab.bench.wait_state("simple_ema", "stopped")
+    card.get_by_text("stopped", exact=True).locator("visible=true").first.wait_for()
+    assert not pid_alive(row["pid"])
+    assert "computed" not in notebook.output(2).inner_text(), "it was computing all the while"
+    (lab.bench.folder / "enough").touch()
+    notebook.output(2).get_by_text("computed").wait_for()
+
+
 def test_the_workspace_in_a_cell_follows_what_others_do(lab: Lab) -> None:
     notebook = lab.notebook("board.ipynb", CONNECT, "ws")
     notebook.run(0)
@@ -145,13 +167,13 @@ def test_parts_of_a_strategy_are_live_in_cells_and_runs_are_compared(lab: Lab) -
 
 COUNT = """
 import asyncio, gc, os, threading
-from stratpanel.notebook import display
+from stratpanel.notebook import background, display
 from stratpanel.dashboard.screen import Screen
 import panel as pn
 gc.collect()
 print(dict(
     views=display.open_views(), panel_views=len(pn.state._views), threads=threading.active_count(),
-    tasks=len(asyncio.all_tasks()), descriptors=len(os.listdir('/proc/self/fd')),
+    tasks=background.call(lambda: len(asyncio.all_tasks())), descriptors=len(os.listdir('/proc/self/fd')),
     screens=sum(isinstance(o, Screen) for o in gc.get_objects()),
 ))
 """
