@@ -10,13 +10,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from math import nan
 from typing import Any
 
 import panel as pn
 from bokeh.models import ColumnDataSource
 from panel.custom import JSComponent
+from panel.io.state import set_curdoc
 from tornado.iostream import StreamClosedError
 from tornado.websocket import WebSocketClosedError
 
@@ -107,17 +109,34 @@ class Delivery:
     def _flush(self) -> None:
         self._scheduled = False
         waiting, self._waiting = self._waiting, []
-        for work in waiting:
-            try:
-                work()
-            except (
-                WebSocketClosedError,
-                StreamClosedError,
-            ):  # the page left between two messages; its session ends soon
-                self.closed = True
-                return
-            except Exception:  # one view's fault must not keep the others of this page from what they wait for
-                log.exception("a page could not be written")
+        try:
+            with self._in_order():
+                for work in waiting:
+                    self._do(work)
+        except (WebSocketClosedError, StreamClosedError):  # the page left between two messages; its session ends soon
+            self.closed = True
+
+    @contextmanager
+    def _in_order(self) -> Iterator[None]:
+        """What is changed within reaches the browser in the order of the changes.
+
+        Panel may have to put a change off while Bokeh sends the next one at once: a figure's new point then came to
+        the browser before the figure. So all of it is held, and collected, since a combined change moves to the front.
+        Panel looks for the document in the context of whoever asked for this turn, which may be another page's.
+        """
+        if self._doc is None:
+            yield
+            return
+        with set_curdoc(self._doc), pn.io.hold(self._doc, policy="collect"):
+            yield
+
+    def _do(self, work: Callable[[], None]) -> None:
+        try:
+            work()
+        except (WebSocketClosedError, StreamClosedError):
+            raise
+        except Exception:  # one view's fault must not keep the others of this page from what they wait for
+            log.exception("a page could not be written")
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:
         """Run a coroutine of this page, and keep it alive; its exception is logged, not lost."""
