@@ -86,6 +86,15 @@ async def posted(happened: Callable[[], object]) -> None:
 # -- restarts of the supervisor on each side of each edge ------------------------------------------------------------
 
 
+async def trading(folder: Path, at: str) -> tuple[Bench, Unit]:
+    """A workspace at this moment with "ema" at work in its window, 09:20 to 15:15 of NSE."""
+    bench = await opened(folder, at)
+    unit = await bench.add(schedule=schedule("09:20", "15:15", calendar="NSE"))
+    await look(bench)
+    await at_work(bench, unit)
+    return bench, unit
+
+
 @pytest.mark.parametrize(
     ("died", "back", "runs"),
     [
@@ -98,15 +107,6 @@ async def posted(happened: Callable[[], object]) -> None:
         ("09:00:00", "15:15:01", False),
     ],
 )
-async def trading(folder: Path, at: str) -> tuple[Bench, Unit]:
-    """A workspace at this moment with "ema" at work in its window, 09:20 to 15:15 of NSE."""
-    bench = await opened(folder, at)
-    unit = await bench.add(schedule=schedule("09:20", "15:15", calendar="NSE"))
-    await look(bench)
-    await at_work(bench, unit)
-    return bench, unit
-
-
 async def test_a_supervisor_that_was_away_over_the_start(tmp_path: Path, died: str, back: str, runs: bool) -> None:
     bench = await opened(tmp_path, f"2026-11-23 {died}")
     await bench.add(schedule=schedule("09:20", "15:15", calendar="NSE"))
