@@ -193,10 +193,9 @@ class ScheduleEditor(pn.viewable.Viewer):
             self._preview,
             self._days,
             scroll=True,
-            width=480,
-            sizing_mode="stretch_height",
+            sizing_mode="stretch_both",  # a width here would be the least width of everything around it
             margin=0,
-            stylesheets=[STACKED],
+            stylesheets=[SIDE, STACKED],
         )
         self._layout = pn.Column(
             bar,
@@ -412,6 +411,7 @@ WRAP = ":host { flex-wrap: wrap; align-items: flex-start; gap: 0 4px; }"
 BAR = """
 :host { padding: 8px 14px; border-bottom: 1px solid rgba(128, 140, 155, .3); align-items: center; flex-wrap: wrap; }
 """
+SIDE = ":host { flex: 0 0 480px !important; width: 480px !important; max-width: none; }"
 STACKED = """@media (max-width: 899px) { :host {
   flex: none !important; width: 100% !important; height: auto !important; min-width: 0; overflow: visible !important;
 } }"""
