@@ -155,6 +155,7 @@ def test_parts_of_a_strategy_are_live_in_cells_and_runs_are_compared(lab: Lab) -
     for tab, what in (
         ("Live", ".livelist li"),
         ("Schedule", ".preview"),
+        ("Source", ".code[data-ready=ace]"),
         ("Source", ".versions li"),
         ("Logs", ".sp.log .line"),
     ):
