@@ -31,8 +31,7 @@ NAN = float("nan")
 
 
 def signs_of(runs: Sequence[Mapping[str, Any]], since: float) -> list[tuple[float, bool]]:
-    """When runs started (False) and came to a bad end (True), from `since` on; epoch
-    seconds."""
+    """When runs started (False) and came to a bad end (True), from `since` on; epoch seconds."""
     signs = []
     for run in runs:
         if run.get("started"):

@@ -9,15 +9,11 @@ Whatever touches a view is done here, one thing after another.
 from __future__ import annotations
 
 import asyncio
-import contextvars
-import logging
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future
 from typing import Any, TypeVar
 
 T = TypeVar("T")
-log = logging.getLogger("stratpanel.notebook")
 
 _lock = threading.Lock()
 _loop: asyncio.AbstractEventLoop | None = None
@@ -30,29 +26,16 @@ def call(work: Callable[[], T]) -> T:
     loop = _running()
     if threading.current_thread() is _thread:
         return work()
-    context = contextvars.copy_context()
-    done: Future[T] = Future()
 
-    def do() -> None:
-        try:
-            done.set_result(context.run(work))
-        except BaseException as error:  # noqa: BLE001 — it is the caller's
-            done.set_exception(error)
+    async def do() -> T:
+        return work()
 
-    loop.call_soon_threadsafe(do)
-    return done.result()
+    return asyncio.run_coroutine_threadsafe(do(), loop).result()
 
 
 def post(work: Callable[..., Any], *arguments: Any) -> None:
-    """Do `work` on the views' thread soon; what it raises is logged."""
-
-    def do() -> None:
-        try:
-            work(*arguments)
-        except Exception:
-            log.exception("a view of this notebook could not take a message")
-
-    _running().call_soon_threadsafe(do)
+    """Do `work` on the views' thread soon; asyncio logs what it raises."""
+    _running().call_soon_threadsafe(work, *arguments)
 
 
 def _running() -> asyncio.AbstractEventLoop:

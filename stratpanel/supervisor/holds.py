@@ -35,8 +35,8 @@ def hold_from_json(data: Mapping[str, Any] | None) -> Hold:
 
 
 def since(hold: Hold, zone: tzinfo) -> str:
-    """When the hold was set, as people read it: weekday and minute in `zone`."""
-    return hold.at.astimezone(zone).strftime("%a %H:%M") if hold.at else "an unknown time"
+    """When the hold was set, as people read it: weekday, minute and the name of `zone`."""
+    return hold.at.astimezone(zone).strftime("%a %H:%M %Z") if hold.at else "an unknown time"
 
 
 def hold_to_json(hold: Hold) -> dict[str, Any]:

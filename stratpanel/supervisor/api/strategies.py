@@ -33,6 +33,13 @@ def quoted(etag: str) -> str:
     return f'"{bare}"'
 
 
+def with_config(route: Route, status: Json) -> Json:
+    """These status fields with `config` and `etag`, which also becomes the answer's ETag."""
+    etag = quoted(route.core.etag(status["id"]))
+    route.set_header("ETag", etag)
+    return {**status, "config": route.core.config(status["id"]), "etag": etag}
+
+
 class StrategyRoute(Route):
     """A route under /api/strategies/{id}: an id that cannot exist never reaches the core."""
 
@@ -46,13 +53,7 @@ class StrategyRoute(Route):
 
     def described(self, id: str) -> Json:
         """The status fields, `config` and its `etag`, which is also the answer's ETag."""
-        return self.with_config(self.core.status(id))
-
-    def with_config(self, status: Json) -> Json:
-        """These status fields with `config` and `etag`."""
-        etag = quoted(self.core.etag(status["id"]))
-        self.set_header("ETag", etag)
-        return {**status, "config": self.core.config(status["id"]), "etag": etag}
+        return with_config(self, self.core.status(id))
 
 
 class StrategyList(Route):
@@ -106,9 +107,7 @@ class StrategyList(Route):
             check_id(id)
             status = await self.core.add(id, path=path, source=source, by=self.by)
         self.set_header("Location", httputil.url_concat(f"/api/strategies/{status['id']}", {}))
-        etag = quoted(self.core.etag(status["id"]))
-        self.set_header("ETag", etag)
-        await self.done({**status, "config": self.core.config(status["id"]), "etag": etag}, 201)
+        await self.done(with_config(self, status), 201)
 
     def _upload(self) -> tuple[str | None, tuple[str, bytes]]:
         """The id, if one was sent along, and the file's name and bytes; raises Malformed, InvalidValue, TooLarge."""
@@ -174,7 +173,7 @@ class Copy(StrategyRoute):
             status = await self.core.rename(id, new, by=self.by)
         else:
             status = await self.core.duplicate(id, new, by=self.by)
-        await self.done(self.with_config(status), 200 if action == "rename" else 201)
+        await self.done(with_config(self, status), 200 if action == "rename" else 201)
 
 
 class Action(StrategyRoute):
