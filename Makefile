@@ -5,7 +5,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 PYTEST ?=
 SERVE  ?=
-JOBS   ?= 3
+JOBS   ?= 4
 
 .PHONY: serve test lint unit bench soak browser clean
 .DELETE_ON_ERROR:

@@ -13,17 +13,16 @@ from typing import Any
 import panel as pn
 import panel_material_ui as pmui
 import param
-from panel.custom import JSComponent
 
 from stratpanel.dashboard.actions import strategy_path
-from stratpanel.dashboard.assets import script, styles
+from stratpanel.dashboard.assets import Scripted, script, styles
 from stratpanel.dashboard.forms import words_of
 from stratpanel.dashboard.screen import Screen
 from stratpanel.dashboard.wire import Asking, Drawn
 from stratpanel.model.errors import StratpanelError
 
 
-class CodeBox(JSComponent):
+class CodeBox(Scripted):
     """A Python editor; `code` is what it was given, `text` what is in it."""
 
     bus = param.String()

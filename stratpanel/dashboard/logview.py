@@ -9,10 +9,9 @@ from collections.abc import Mapping
 from typing import Any
 
 import param
-from panel.custom import JSComponent
 
 from stratpanel.dashboard.actions import Actions, strategy_path
-from stratpanel.dashboard.assets import script, styles
+from stratpanel.dashboard.assets import Scripted, script, styles
 from stratpanel.dashboard.delivery import Delivery
 from stratpanel.dashboard.feed import encode
 from stratpanel.dashboard.logfeed import LogFeed, Tail, line_of
@@ -21,7 +20,7 @@ from stratpanel.model.errors import StratpanelError
 PAGE = 1000
 
 
-class LogView(JSComponent):
+class LogView(Scripted):
     """`show(id)` to watch another strategy; `close()` when its page goes."""
 
     bus = param.String()

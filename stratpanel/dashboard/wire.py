@@ -12,10 +12,9 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import param
-from panel.custom import JSComponent
 
 from stratpanel.dashboard.actions import Actions
-from stratpanel.dashboard.assets import script, styles
+from stratpanel.dashboard.assets import Scripted, script, styles
 from stratpanel.dashboard.delivery import Delivery
 from stratpanel.dashboard.feed import Feed, encode
 from stratpanel.model.errors import InvalidValue, StratpanelError
@@ -25,7 +24,7 @@ log = logging.getLogger("stratpanel.dashboard")
 Answer = Callable[[Mapping[str, Any]], Awaitable[Any]]
 
 
-class Wire(JSComponent):
+class Wire(Scripted):
     """Invisible; one per page, put first in its layout."""
 
     bus = param.String(doc="the name of the browser's store; shared by the components of one page")
@@ -126,7 +125,7 @@ def _note(verb: str, id_: str, result: Mapping[str, Any]) -> str | None:
     return None
 
 
-class Drawn(JSComponent):
+class Drawn(Scripted):
     """A component that draws from the browser's store; it has no business with the server but through the wire."""
 
     __abstract = True

@@ -79,13 +79,17 @@ class Notebook:
         """The output area of one cell."""
         return self.cell(n).locator(".jp-Cell-outputArea")
 
-    def run(self, n: int, timeout: float = 60_000) -> str:
-        """Run one cell and wait until it has run; the text of its output."""
+    def run(self, n: int) -> None:
+        """Run one cell and wait until it has run; its output may be drawn a little later."""
         prompt = self.begin(n)
-        wait_for(
-            lambda: prompt.inner_text() not in ("?", "[*]:", "[ ]:"), timeout / 1000, f"cell {n} has run", every=0.05
-        )
-        return self.output(n).inner_text() if self.output(n).count() else ""
+        wait_for(lambda: prompt.inner_text() not in ("?", "[*]:", "[ ]:"), 60, f"cell {n} has run", every=0.05)
+
+    def run_says(self, n: int, text: str) -> str:
+        """Run one cell and wait for this text in its output; all of the output's text."""
+        self.run(n)
+        output = self.output(n).filter(has_text=text)
+        output.first.wait_for(timeout=60_000)
+        return output.first.inner_text()
 
     def begin(self, n: int) -> Locator:
         """Have one cell run, without waiting for its end; its prompt, which reads "?" until the kernel has it."""

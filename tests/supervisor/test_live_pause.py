@@ -123,6 +123,7 @@ def test_a_schedule_broken_by_hand_is_refused_after_a_restart_too(house: House) 
     assert house.ok("POST", "/api/strategies/live/stop")["strategy"]["state"] == "stopped"
 
 
+@pytest.mark.xdist_group("minutes of a pause")  # groups begin first: two minutes each, waited for while others work
 @pytest.mark.parametrize("who", ["the supervisor", "the supervisor and the launcher"])
 def test_an_edge_is_kept_while_we_stand_still_as_on_a_suspended_machine(house: House, who: str) -> None:
     house.up()

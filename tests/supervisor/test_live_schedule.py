@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from datetime import UTC, datetime, timedelta
 
+import pytest
+
 from tests.supervisor.house import House
 from tests.support import pid_alive, wait_for
 
@@ -19,6 +21,7 @@ def schedule(start: str, stop: str, **more: object) -> dict[str, object]:
     return {"enabled": True, "windows": [{"start": start, "stop": stop, "days": ALL}], "timezone": "UTC", **more}
 
 
+@pytest.mark.xdist_group("minutes of a schedule")  # groups begin first: waited for while others work
 def test_one_stops_and_another_starts_on_the_same_minute(house: House) -> None:
     house.up()
     now = datetime.now(UTC)
@@ -41,6 +44,7 @@ def test_one_stops_and_another_starts_on_the_same_minute(house: House) -> None:
     assert not pid_alive(running["pid"])
 
 
+@pytest.mark.xdist_group("minutes of a schedule")  # groups begin first: waited for while others work
 def test_it_starts_on_the_minute_and_stops_a_minute_later_with_launcher_and_supervisor_dead(house: House) -> None:
     house.up()
     now = datetime.now(UTC)

@@ -79,6 +79,7 @@ class Board {
   resized() {
     const width = this.root.clientWidth
     if (!width) { return }
+    this.sparkSize = null
     const size = width < 560 ? "phone" : "wide", shown = COLUMNS.filter((column) => width >= column.from || (size === "phone" && column.key === "why"))
     const narrow = width < NARROW
     if (narrow !== this.narrow || size !== this.size || shown.length !== this.columns.length || !this.head.firstChild) {

@@ -43,8 +43,10 @@ function meterClass(row) {
   return part >= 1 ? " bad" : part >= .8 ? " warn" : ""
 }
 
-function drawSpark(canvas, points, colour) {
-  const ratio = devicePixelRatio || 1, width = canvas.clientWidth, height = canvas.clientHeight
+// All sparks of a board are of one size, asked for once: asked for row by row, each answer lays the whole page out again.
+function drawSpark(canvas, points, board) {
+  if (!board.sparkSize?.[0]) { board.sparkSize = [canvas.clientWidth, canvas.clientHeight] }
+  const ratio = devicePixelRatio || 1, [width, height] = board.sparkSize
   if (!width) { return }
   if (canvas.width !== Math.round(width * ratio)) { canvas.width = Math.round(width * ratio); canvas.height = Math.round(height * ratio) }
   const pen = canvas.getContext("2d")
@@ -57,12 +59,13 @@ function drawSpark(canvas, points, colour) {
     const px = (first + at) * step, py = height - 2 - y / top * (height - 4)
     at ? pen.lineTo(px, py) : pen.moveTo(px, py)
   })
-  pen.strokeStyle = colour
+  pen.strokeStyle = board.sparkColour
   pen.lineWidth = 1.25
   pen.stroke()
 }
 
-const byText = (pick) => (a, b) => pick(a).localeCompare(pick(b), "en", {numeric: true, sensitivity: "base"})
+const LETTERS = new Intl.Collator("en", {numeric: true, sensitivity: "base"})
+const byText = (pick) => (a, b) => LETTERS.compare(pick(a), pick(b))
 const byNumber = (pick) => (a, b) => (pick(a) ?? -Infinity) - (pick(b) ?? -Infinity)
 const byTime = (pick) => (a, b) => (pick(a) ?? Infinity) - (pick(b) ?? Infinity)
 
@@ -92,7 +95,7 @@ const COLUMNS = [
       cell.append(cell.canvas, cell.val)
     }
     setText(cell.val, row.cpu_percent == null ? "" : fixed(row.cpu_percent) + " %")
-    drawSpark(cell.canvas, row.cpus, board.sparkColour)
+    drawSpark(cell.canvas, row.cpus, board)
   }},
   {key: "memory", title: "Memory", width: "132px", narrow: "74px", num: true, from: 700, moves: true, live: true, sort: byNumber((r) => r.memory_mb), paint(cell, row) {
     if (!cell.val) {
