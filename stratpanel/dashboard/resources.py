@@ -27,6 +27,8 @@ POINTS = 720
 QUICK = ("cpu_percent", "memory_mb")
 SLOW = ("threads", "open_files")  # read every ten seconds or so: no gaps are drawn between them
 MARKS = 60
+NEWS_S = 60.0  # how often short spans are read again, for what is sampled slowly
+FIRST_NEWS_S = 5.0  # the same while it runs and none of that is known yet: charts that stay empty look broken
 NAN = float("nan")
 
 
@@ -39,6 +41,14 @@ def signs_of(runs: Sequence[Mapping[str, Any]], since: float) -> list[tuple[floa
         if ended_badly(run):
             signs.append((datetime.fromisoformat(str(run["ended"])).timestamp(), True))
     return [sign for sign in signs if sign[0] >= since]
+
+
+def known_points(times: Sequence[float], values: Sequence[float | None]) -> tuple[list[float], list[float]]:
+    """The samples among `values`, the last one held up to the newest time: one alone would be a line of no length."""
+    known = [(t, value) for t, value in zip(times, values, strict=False) if value is not None]
+    if known and known[-1][0] < times[-1]:
+        known.append((times[-1], known[-1][1]))
+    return [t for t, _ in known], [value for _, value in known]
 
 
 class Resources(pn.viewable.Viewer):
@@ -125,8 +135,7 @@ class Resources(pn.viewable.Viewer):
         until = 1000 * (time.time() + self._offset_s)
         set_frame(self._corners, 1000 * (since + self._offset_s), until, empty=not count)
         for name, source in self._slow.items():
-            known = [(t, value) for t, value in zip(times, usage.get(name) or (), strict=False) if value is not None]
-            source.data = {"t": [t for t, _ in known], name: [value for _, value in known]}
+            source.data = dict(zip(("t", name), known_points(times, usage.get(name) or ()), strict=True))
         signs = sorted(signs_of(runs, since), reverse=True)[:MARKS]
         for trace in self._traces:
             trace.mark([(1000 * (at + self._offset_s), bad) for at, bad in signs], self._screen.scheme)
@@ -158,7 +167,8 @@ class Resources(pn.viewable.Viewer):
             "memory_mb": [NAN if memory is None else memory],
         }
         rollover = self._seconds if self._seconds < LIVE_UP_TO else LIVE_UP_TO
-        if now > self._due + 60:
+        waits = cpu is not None and not any(len(source.data["t"]) for source in self._slow.values())
+        if now > self._due + (FIRST_NEWS_S if waits else NEWS_S):
             self._screen.delivery.spawn(self._read())  # threads and open files come with the history
             return
         self._screen.delivery.run(lambda: self._source.stream(point, rollover=rollover))

@@ -193,7 +193,10 @@ def reborn(times_fd: int, count: int, size: int, now_ns: int) -> int:
 
 
 def finish_rotation(log_path: str) -> None:
-    """Join a sidecar that was renamed ahead of its log with that log; drop sidecars whose log is gone."""
+    """Join a sidecar that was renamed ahead of its log with that log; drop sidecars whose log is gone.
+
+    Retention may delete files meanwhile: while the current file has no name it finds nobody to lock out.
+    """
     number, gap = 1, 0
     while gap <= LONGEST_GAP:
         if os.path.exists(numbered(log_path, number)):
@@ -203,10 +206,11 @@ def finish_rotation(log_path: str) -> None:
             orphan = times_of(numbered(log_path, number))
             if os.path.exists(orphan):
                 below = numbered(log_path, number - 1)
-                if _was_ahead(below, orphan):
-                    os.rename(below, numbered(log_path, number))
-                else:
-                    os.unlink(orphan)
+                with suppress(FileNotFoundError):
+                    if _was_ahead(below, orphan):
+                        os.rename(below, numbered(log_path, number))
+                    else:
+                        os.unlink(orphan)
         number += 1
 
 

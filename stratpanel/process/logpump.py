@@ -389,6 +389,7 @@ class LogPump:
             os.close(peek_write)
 
     def _rotate(self, now: float) -> bool:
+        """True when a new file is open; without one, after the old was renamed, the log is in trouble."""
         log = self._log
         if log is None:
             return False
@@ -402,4 +403,4 @@ class LogPump:
             self._rotate_at = now + RETRY_S
             return False
         self._reopen(now)
-        return True
+        return self._log is not None

@@ -45,6 +45,22 @@ def test_start_watch_edit_deploy_stop(bench: Workbench, real: Server, visit: Vis
     assert bench.status("tick")["hold"] == "stopped"
 
 
+THREADS = """() => Bokeh.documents.some((document) => [...document._all_models.values()].some((model) => {
+  if (model.type !== "ColumnDataSource") { return false }
+  const data = new Map(model.data instanceof Map ? model.data : Object.entries(model.data))
+  return (data.get("threads") || []).length > 1
+}))"""
+
+
+def test_threads_of_a_strategy_just_started_are_drawn_soon(bench: Workbench, real: Server, visit: Visit) -> None:
+    """They are counted every ten seconds; whoever looks from the first second on must not wait for a minute."""
+    bench.register("tick", TICKER)
+    page = visit(real, "/?strategy=tick&tab=resources")
+    page.get_by_text("no samples in this span").wait_for()
+    bench.cli("start", "tick")
+    page.wait_for_function(THREADS, timeout=35_000)
+
+
 def test_a_killed_strategy_is_shown_and_told(bench: Workbench, real: Server, visit: Visit) -> None:
     bench.register("tick", TICKER)
     bench.cli("start", "tick")

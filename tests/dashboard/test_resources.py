@@ -5,7 +5,7 @@ from __future__ import annotations
 from bokeh.models import ColumnDataSource, Span
 
 from stratpanel.dashboard.charts import COLOURS, Trace, frame
-from stratpanel.dashboard.resources import signs_of
+from stratpanel.dashboard.resources import known_points, signs_of
 
 RUNS = [
     {"started": "2026-11-23T10:00:00+05:30", "ended": None},
@@ -47,3 +47,10 @@ def test_marks_differ_by_their_line_and_follow_the_scheme() -> None:
     assert [span.line_color for span in spans] == [COLOURS["dark"]["ink"], COLOURS["dark"]["limit"]]
     trace.mark([(5.0, True)], "dark")
     assert [(span.location, span.visible) for span in spans] == [(5.0, True), (2.0, False)]
+
+
+def test_a_slow_sample_is_held_up_to_the_newest_time() -> None:
+    """Threads and open files are counted every ten seconds; after the first count there is already a line to see."""
+    assert known_points([1.0, 2.0, 3.0, 4.0], [None, 7, None, None]) == ([2.0, 4.0], [7, 7])
+    assert known_points([1.0, 2.0], [5, 6]) == ([1.0, 2.0], [5, 6])
+    assert known_points([1.0, 2.0], [None, None]) == known_points([], []) == ([], [])

@@ -76,6 +76,34 @@ def test_a_rotation_waits_for_retention_and_retention_for_a_rotation(
     assert content(log) == numbered_lines(30, printed + 1 - 30)
 
 
+@pytest.mark.parametrize("ahead", [False, True])
+def test_what_retention_deletes_while_a_rotation_is_finished_is_no_trouble(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ahead: bool
+) -> None:
+    """Between the last rename and the new file nobody can be locked out; a file gone by then cost lines."""
+    log = tmp_path / "ema.log"
+
+    def deleting(name: str) -> None:
+        if name == "renamed 0":
+            Path(f"{log}.4").unlink()
+
+    def deleted(below: str, orphan: str) -> bool:
+        Path(orphan).unlink()
+        Path(below).unlink(missing_ok=True)
+        return ahead
+
+    with piped(log, max_bytes=1000, keep=20) as pipe:
+        for first in range(0, 50, 10):
+            pipe.say(numbered_lines(first, 10))
+        monkeypatch.setattr(logfiles, "on_step", deleting)
+        monkeypatch.setattr(logfiles, "_was_ahead", deleted)
+        pipe.say(numbered_lines(50, 10))
+        pipe.say(numbered_lines(60, 5))
+        assert not Path(f"{log}.4.times").exists()
+        assert pipe.pump.dropped_bytes == 0
+    assert content(log).endswith(numbered_lines(50, 15))
+
+
 def test_pruning_while_it_rotates_deletes_only_the_oldest(tmp_path: Path) -> None:
     log = tmp_path / "ema.log"
     with piped(log, max_bytes=2000, keep=1000) as pipe:

@@ -210,6 +210,35 @@ def test_a_rotation_that_fails_leaves_the_log_growing_and_is_tried_again(
     assert content(log) == numbered_lines(0, 110)
 
 
+def test_a_rotated_log_that_cannot_be_begun_anew_drops_counts_and_goes_on(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The disk took the renames and then no new file. The limit is small beside what the pipe holds, and the file had
+    grown past all limits: how much room was left was then a negative number, and asking for it ended the pump."""
+
+    def fail(name: str) -> None:
+        raise OSError(errno.EROFS, "read-only file system")
+
+    def full(log_path: str, now_ns: int) -> logfiles.OpenLog:
+        raise OSError(errno.ENOSPC, "no space")
+
+    log = tmp_path / "ema.log"
+    with piped(log, max_bytes=1000) as pipe:
+        pipe.say(numbered_lines(0, 9))
+        with monkeypatch.context() as patched:
+            patched.setattr(logfiles, "on_step", fail)
+            pipe.say(numbered_lines(9, 100))
+        clock.now += 1
+        with monkeypatch.context() as patched:
+            patched.setattr(logfiles, "open_current", full)
+            pipe.say(numbered_lines(109, 1))
+        assert pipe.pump.dropped_bytes == 100
+        clock.now += 1
+        pipe.say(numbered_lines(110, 1))
+    mark = b"[stratpanel] dropped 100 bytes of output here: no space left on the disk\n"
+    assert content(log) == numbered_lines(0, 109) + mark + numbered_lines(110, 1)
+
+
 def test_a_limit_on_file_sizes_rotates_instead_of_dropping(tmp_path: Path) -> None:
     log = tmp_path / "ema.log"
     code = f"""
