@@ -18,6 +18,7 @@ from IPython.core.magic import Magics, cell_magic, line_magic, magics_class
 
 from stratpanel.client.connection import Api, deployed_version, find_workspace, strategy_path
 from stratpanel.model.errors import NotFound, StratpanelError
+from stratpanel.model.states import LIVE
 from stratpanel.notebook.checks import Finding, check, interpreter_of
 
 WINDOW = re.compile(r"^\s*(?P<start>[^.\s]+)\s*\.\.\s*(?P<stop>[^.\s]+)\s*$")
@@ -91,25 +92,31 @@ class StrategyMagics(Magics):  # type: ignore[misc]
         )
         if findings:
             raise UsageError(refusal(options.name, findings))
+        if schedule:  # refused before anything is saved
+            before = ((known or {}).get("config") or {}).get("schedule") or {}
+            api.post("/api/schedule/explain", {"schedule": before | schedule})
         if known is None:
             api.post("/api/strategies", {"id": options.name, "source": source})
         elif api.get(f"{path}/source") != source:
             api.put(f"{path}/source", source)
-        if schedule:
-            api.patch(path, {"schedule": schedule})
         answer = api.post(f"{path}/deploy")
+        ran = answer["strategy"]["state"] in LIVE
+        if schedule:  # now that the version is there: an open window starts it at once, and not the version before
+            api.patch(path, {"schedule": schedule})
         said = [f"{options.name}: {_deployed(known, answer, deployed_version(api, path))}"]
         said += [f"  warning: {text}" for text in answer.get("warnings", [])]
-        state = answer["strategy"]["state"]
+        row = api.get(path)
         if options.start:
-            if state in ("starting", "running", "stopping"):  # a restart would keep the version that runs
+            if row["state"] in LIVE:  # a restart would keep the version that runs
                 api.post(f"{path}/stop")
             started = api.post(f"{path}/start")["strategy"]
             said.append(f"  {started['state']}: {started['why']}")
-        elif state == "running":
+        elif ran:
             said.append("  it runs on with its earlier version until it is restarted")
+        elif row["config"]["schedule"]["enabled"]:
+            said.append(f"  {row['state']}: {row['why']}; its schedule starts and stops it")
         else:
-            said.append(f"  {state}; start it with --start, or ws[{options.name!r}].start()")
+            said.append(f"  {row['state']}; start it with --start, or ws[{options.name!r}].start()")
         return said
 
     def _names(self) -> list[str]:

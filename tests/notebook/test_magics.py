@@ -28,6 +28,26 @@ def magics(bench: Workbench, monkeypatch: pytest.MonkeyPatch) -> Iterator[Strate
     InteractiveShell.clear_instance()
 
 
+def test_a_window_that_is_open_starts_the_new_version_and_says_so(
+    bench: Workbench, magics: StrategyMagics, capsys: pytest.CaptureFixture[str]
+) -> None:
+    magics.strategy("ema", CELL)
+    assert "stopped; start it with --start" in capsys.readouterr().out
+    hours = '--schedule "00:00..00:00" --days mon,tue,wed,thu,fri,sat,sun'
+    magics.strategy(f"ema {hours}", CELL.replace("v1", "v2"))
+    said = capsys.readouterr().out
+    assert "deployed version 2" in said
+    assert "its schedule starts and stops it" in said
+    wait_for(lambda: "v2" in bench.log("ema"), 10, "the second version's line")
+    assert "v1" not in bench.log("ema")
+    magics.strategy(f"ema {hours}", CELL.replace("v1", "v3"))
+    assert "runs on with its earlier version" in capsys.readouterr().out
+
+    with pytest.raises(UsageError, match="NZE"):
+        magics.strategy(f"other {hours} --calendar NZE", CELL)
+    assert "other" not in {row["id"] for row in bench.api.get("/api/strategies")["strategies"]}
+
+
 def test_a_cell_becomes_a_strategy_and_nothing_starts_unless_asked(
     bench: Workbench, magics: StrategyMagics, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -39,6 +59,7 @@ def test_a_cell_becomes_a_strategy_and_nothing_starts_unless_asked(
     assert row["state"] == "stopped"
     assert row["config"]["schedule"]["windows"][0]["start"] == "open+5m"
     assert row["config"]["schedule"]["calendar"] == "NSE"
+    assert row["next_start"]
 
     magics.strategy("ema", CELL)
     assert "unchanged, version 1" in capsys.readouterr().out
