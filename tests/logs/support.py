@@ -112,22 +112,27 @@ def page_all(reader: LogReader, n: int, **wanted: object) -> list[Line]:
     while True:
         page = reader.tail(n, before, **wanted)  # type: ignore[arg-type]
         lines = page.lines + lines
-        before = page.before
-        if before is None:
+        if page.before is None:
             return lines
+        assert page.before != before, f"a page before {before} leads to itself"
+        before = page.before
 
 
 class Clock:
-    """Stands in for the module `time` in the pump."""
+    """Stands in for the module `time` in the pump; like a real clock it never says the same nanosecond twice, by which
+    files are told apart."""
 
     def __init__(self) -> None:
         self.now = 1_800_000_000.0
+        self._said = 0
 
     def monotonic(self) -> float:
         return self.now
 
     def time_ns(self) -> int:
-        return int(self.now * 1000) * 1_000_000
+        wall = int(self.now * 1000) * 1_000_000
+        self._said = wall + 1 + self._said % 1_000_000 if wall == self._said - self._said % 1_000_000 else wall
+        return self._said
 
 
 def times(log: Path) -> list[tuple[str, datetime | None]]:

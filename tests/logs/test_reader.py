@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from stratpanel.process import logfiles
@@ -138,6 +138,7 @@ def test_search_finds_what_a_plain_search_finds(
 
 @settings(max_examples=60, deadline=None)
 @given(steps=st.lists(st.tuples(st.integers(0, 5000), texts), min_size=1, max_size=25), n=st.integers(1, 5))
+@example(steps=[(0, b"a line of some length, of which six make a file\n" * 30)], n=4)  # files begun in one millisecond
 @pytest.mark.usefixtures("blocks")
 def test_since_and_run_select_by_the_times_beside_the_log(
     steps: list[tuple[int, bytes]], n: int, tmp_path_factory: pytest.TempPathFactory
