@@ -23,8 +23,8 @@ lint: $(VENV)/.for-test
 
 # Three parts: what shares the cores well, what drives a browser, and what measures how soon we are back after kills.
 unit: $(VENV)/.for-test browser
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup -m "not browser and not chaos" $(PYTEST)
-	$(BIN)/python -m pytest -n 2 --dist loadgroup -m "browser" $(PYTEST)
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup --no-loadscope-reorder -m "not browser and not chaos" $(PYTEST)
+	$(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder -m "browser" $(PYTEST)
 	$(BIN)/python -m pytest -n 1 -m "chaos" $(PYTEST)
 
 bench: $(VENV)/.for-test

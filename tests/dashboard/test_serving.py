@@ -180,3 +180,17 @@ def test_a_zip_becomes_a_folder_strategy(serve: Serve, visit: Visit, tmp_path: P
     body = posted if isinstance(posted, str) else json.dumps(posted)
     assert 'filename="pairs.zip"' in body
     assert "PK" in body
+
+
+def test_a_cold_page_is_brought_once_and_its_scripts_run_as_they_are(serve: Serve, visit: Visit) -> None:
+    """Its largest file loads early and natively, and no script of ours is translated in the browser."""
+    page = visit(serve(3))
+    brought = page.evaluate("() => performance.getEntriesByType('resource').map((entry) => entry.name)")
+    assert len([name for name in brought if "panel-material-ui.bundle.js" in name]) == 1
+    ours = page.evaluate(
+        """() => Bokeh.documents.flatMap((document) => [...document._all_models.values()])
+          .filter((model) => ["Wire", "Board", "Header", "Notices", "LogView"].includes(model.class_name))
+          .map((model) => [model.class_name, model.bundle, model.compiled === model.esm])"""
+    )
+    assert {name for name, _, _ in ours} == {"Wire", "Board", "Header", "Notices", "LogView"}
+    assert all(bundle and as_it_is for _, bundle, as_it_is in ours), ours
