@@ -1,6 +1,7 @@
 """Puts the browser's code and styles together: local files joined into one module per component, so no request leaves.
 
-Every component module calls it at class creation; it only reads files of this package.
+Every component module calls it at class creation, and its components derive from `Scripted`; it only reads files of
+this package.
 """
 
 from __future__ import annotations

@@ -29,6 +29,7 @@ SLOW = ("threads", "open_files")  # read every ten seconds or so: no gaps are dr
 MARKS = 60
 NEWS_S = 60.0  # how often short spans are read again, for what is sampled slowly
 FIRST_NEWS_S = 5.0  # the same while it runs and none of that is known yet: charts that stay empty look broken
+HELD_MS = 15_000.0  # a little more than the time between two of those samples
 NAN = float("nan")
 
 
@@ -44,9 +45,12 @@ def signs_of(runs: Sequence[Mapping[str, Any]], since: float) -> list[tuple[floa
 
 
 def known_points(times: Sequence[float], values: Sequence[float | None]) -> tuple[list[float], list[float]]:
-    """The samples among `values`, the last one held up to the newest time: one alone would be a line of no length."""
+    """The samples among `values`, the last one held up to the newest time: one alone would be a line of no length.
+
+    Times are in ms; held only until the next sample was due, so what has ended is not drawn as going on.
+    """
     known = [(t, value) for t, value in zip(times, values, strict=False) if value is not None]
-    if known and known[-1][0] < times[-1]:
+    if known and known[-1][0] < times[-1] <= known[-1][0] + HELD_MS:
         known.append((times[-1], known[-1][1]))
     return [t for t, _ in known], [value for _, value in known]
 

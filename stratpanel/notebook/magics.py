@@ -103,7 +103,8 @@ class StrategyMagics(Magics):  # type: ignore[misc]
         ran = answer["strategy"]["state"] in LIVE
         if schedule:  # now that the version is there: an open window starts it at once, and not the version before
             api.patch(path, {"schedule": schedule})
-        said = [f"{options.name}: {_deployed(known, answer, deployed_version(api, path))}"]
+        version = deployed_version(api, path)
+        said = [f"{options.name}: {_deployed(known, answer, version)}"]
         said += [f"  warning: {text}" for text in answer.get("warnings", [])]
         row = api.get(path)
         if options.start:
@@ -111,10 +112,12 @@ class StrategyMagics(Magics):  # type: ignore[misc]
                 api.post(f"{path}/stop")
             started = api.post(f"{path}/start")["strategy"]
             said.append(f"  {started['state']}: {started['why']}")
-        elif ran:
+        elif ran and row["version"] != version:
             said.append("  it runs on with its earlier version until it is restarted")
         elif row["config"]["schedule"]["enabled"]:
             said.append(f"  {row['state']}: {row['why']}; its schedule starts and stops it")
+        elif ran:
+            said.append(f"  {row['state']}: {row['why']}")
         else:
             said.append(f"  {row['state']}; start it with --start, or ws[{options.name!r}].start()")
         return said

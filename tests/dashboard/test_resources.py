@@ -52,5 +52,6 @@ def test_marks_differ_by_their_line_and_follow_the_scheme() -> None:
 def test_a_slow_sample_is_held_up_to_the_newest_time() -> None:
     """Threads and open files are counted every ten seconds; after the first count there is already a line to see."""
     assert known_points([1.0, 2.0, 3.0, 4.0], [None, 7, None, None]) == ([2.0, 4.0], [7, 7])
+    assert known_points([1.0, 20_000.0], [7, None]) == ([1.0], [7])
     assert known_points([1.0, 2.0], [5, 6]) == ([1.0, 2.0], [5, 6])
     assert known_points([1.0, 2.0], [None, None]) == known_points([], []) == ([], [])

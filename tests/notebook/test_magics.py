@@ -70,6 +70,10 @@ def test_a_cell_becomes_a_strategy_and_nothing_starts_unless_asked(
     assert "deployed version 2" in capsys.readouterr().out
     wait_for(lambda: "v2" in bench.log("ema"), 10, "the second version's line")
     assert bench.status("ema")["version"] == 2
+    magics.strategy("ema", CELL.replace("v1", "v2"))
+    said = capsys.readouterr().out
+    assert "unchanged, version 2" in said
+    assert "earlier version" not in said
 
     magics.strategy("ema", CELL.replace("v1", "v3"))
     assert "runs on with its earlier version" in capsys.readouterr().out
