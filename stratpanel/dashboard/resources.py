@@ -28,7 +28,7 @@ QUICK = ("cpu_percent", "memory_mb")
 SLOW = ("threads", "open_files")  # read every ten seconds or so: no gaps are drawn between them
 MARKS = 60
 NEWS_S = 60.0  # how often short spans are read again, for what is sampled slowly
-FIRST_NEWS_S = 5.0  # the same while it runs and none of that is known yet: charts that stay empty look broken
+FIRST_NEWS_S = 5.0  # the same while it runs and there is no line of that yet: charts that stay empty look broken
 HELD_MS = 15_000.0  # a little more than the time between two of those samples
 NAN = float("nan")
 
@@ -171,7 +171,7 @@ class Resources(pn.viewable.Viewer):
             "memory_mb": [NAN if memory is None else memory],
         }
         rollover = self._seconds if self._seconds < LIVE_UP_TO else LIVE_UP_TO
-        waits = cpu is not None and not any(len(source.data["t"]) for source in self._slow.values())
+        waits = cpu is not None and any(len(source.data["t"]) < 2 for source in self._slow.values())
         if now > self._due + (FIRST_NEWS_S if waits else NEWS_S):
             self._screen.delivery.spawn(self._read())  # threads and open files come with the history
             return

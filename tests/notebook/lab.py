@@ -20,7 +20,7 @@ from pathlib import Path
 
 import nbformat
 from nbformat.v4 import new_code_cell, new_notebook
-from playwright.sync_api import Locator, Page, sync_playwright
+from playwright.sync_api import Locator, Page, expect, sync_playwright
 
 from tests.browser import CHROMIUM, FLAGS
 from tests.support import wait_for
@@ -92,12 +92,18 @@ class Notebook:
         return output.first.inner_text()
 
     def begin(self, n: int) -> Locator:
-        """Have one cell run, without waiting for its end; its prompt, which reads "?" until the kernel has it."""
+        """Have one cell run, without waiting for its end; its prompt."""
         prompt = self.cell(n).locator(".jp-InputPrompt")
         prompt.evaluate("element => { element.textContent = '?' }")  # after a restart the numbers begin anew
-        self.cell(n).locator(".jp-InputArea-editor").click()
-        self.page.keyboard.press("Control+Enter")
-        return prompt
+        for _ in range(3):  # an output that grows above moves the cell away from under the click
+            self.cell(n).locator(".jp-InputArea-editor").click()
+            self.page.keyboard.press("Control+Enter")
+            try:
+                expect(prompt).not_to_have_text("?", timeout=5_000)
+            except AssertionError:
+                continue
+            return prompt
+        raise AssertionError(f"cell {n} does not begin")
 
     def write(self, n: int, source: str) -> None:
         """Replace a cell's source by typing it in."""
