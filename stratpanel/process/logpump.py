@@ -197,6 +197,9 @@ class LogPump:
             log = self._log
             if log is None:
                 return self._discard()
+            if not room:
+                self._pause = 0.0
+                return -1
         # By the wall clock, in either direction: the monotonic one stands still while a machine sleeps.
         wall = time.time_ns()
         if not 0 <= wall - self._stamped < STAMP_EVERY_NS:
@@ -364,7 +367,7 @@ class LogPump:
                 return CHUNK  # a folder that cannot be written: better a long file than a lost line
             if self._capacity <= cap:
                 return CHUNK
-        return self._whole_lines_waiting(cap - self._size) or cap - self._size
+        return self._whole_lines_waiting(cap - self._size)
 
     def _ends_line(self, log: OpenLog) -> bool:
         try:
@@ -373,17 +376,23 @@ class LogPump:
             return False
 
     def _whole_lines_waiting(self, limit: int) -> int:
-        """Length of what waits in the pipe up to its last newline, seen without consuming it; 0 if there is none."""
+        """How many of at most `limit` bytes may be moved now: what waits in the pipe up to its last newline, or all of
+        it where no line ends. Looked at without consuming it, and never more than was seen: by the time it is moved
+        more may have come, and `limit` may be in the middle of a line."""
         if _libc is None or self._copying:
-            return 0
+            return limit
         try:
             peek_read, peek_write = os.pipe()
         except OSError:  # no descriptors left: the line goes on, up to the cap
-            return 0
+            return limit
         try:
-            if _libc.tee(self.read_fd, peek_write, ctypes.c_size_t(limit), ctypes.c_uint(_NONBLOCK)) <= 0:
+            seen = _libc.tee(self.read_fd, peek_write, ctypes.c_size_t(limit), ctypes.c_uint(_NONBLOCK))
+            if seen < 0 and ctypes.get_errno() == errno.EAGAIN:
                 return 0
-            return os.read(peek_read, limit).rfind(b"\n") + 1
+            if seen <= 0:  # the end, which moving will find; or no such pipe, which moving will say
+                return limit
+            data = os.read(peek_read, limit)
+            return data.rfind(b"\n") + 1 or len(data)
         finally:
             os.close(peek_read)
             os.close(peek_write)

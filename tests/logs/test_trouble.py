@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -208,6 +209,38 @@ def test_a_rotation_that_fails_leaves_the_log_growing_and_is_tried_again(
         pipe.say(numbered_lines(109, 1))
     assert [path.stat().st_size for path in files(log)] == [10_900, 100]
     assert content(log) == numbered_lines(0, 110)
+
+
+@pytest.mark.skipif(not logpump.HAS_SPLICE, reason="lines are looked at before they are moved where splice is")
+@pytest.mark.parametrize("waiting", [b"", b"000000000 half"])
+def test_what_is_printed_between_the_look_and_the_move_is_not_cut_inside_a_line(
+    waiting: bytes, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The pump is put off between the two, and the strategy prints more than the file may take."""
+    log = tmp_path / "ema.log"
+    bursts = [numbered_lines(n, 35).replace(b"x\n", b"\n") for n in range(0, 350, 35)]  # 99 bytes, 2000 is no multiple
+    if waiting:
+        bursts[0] = bursts[0].replace(waiting[:9], b"", 1)
+        waiting = waiting[:9]
+    expected = waiting + b"".join(bursts)
+    real = os.splice
+
+    with piped(log, max_bytes=500, keep=1000) as pipe:
+        os.write(pipe.write_fd, waiting)
+
+        def late(*arguments: Any, **named: Any) -> int:
+            if bursts:
+                os.write(pipe.write_fd, bursts.pop(0))
+            return real(*arguments, **named)
+
+        monkeypatch.setattr(logpump.os, "splice", late)
+        while bursts:
+            if pipe.pump.drain() == 0 and bursts:
+                os.write(pipe.write_fd, bursts.pop(0))
+        monkeypatch.setattr(logpump.os, "splice", real)
+        pipe.pump.drain()
+    assert content(log) == expected
+    assert {path.read_bytes()[-1:] for path in files(log)} <= {b"\n", b""}  # the current one has just begun
 
 
 def test_a_rotated_log_that_cannot_be_begun_anew_drops_counts_and_goes_on(
