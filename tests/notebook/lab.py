@@ -87,9 +87,9 @@ class Notebook:
     def run_says(self, n: int, text: str) -> str:
         """Run one cell and wait for this text in its output; all of the output's text."""
         self.run(n)
-        output = self.output(n).filter(has_text=text)
-        output.first.wait_for(timeout=60_000)
-        return output.first.inner_text()
+        output = self.output(n).filter(has_text=text).first
+        output.wait_for(state="attached", timeout=60_000)
+        return output.text_content() or ""
 
     def begin(self, n: int) -> Locator:
         """Have one cell run, without waiting for its end; its prompt."""
@@ -143,7 +143,10 @@ def running_lab(folder: Path) -> Iterator[Lab]:
     command += [f"--IdentityProvider.token={token}", f"--ServerApp.root_dir={bench.folder}", "--LabApp.news_url="]
     command += ["--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate"]
     home = folder / "home"
-    home.mkdir()
+    settings = home / ".jupyter" / "lab" / "user-settings" / "@jupyterlab" / "notebook-extension"
+    settings.mkdir(parents=True)
+    # Else JupyterLab leaves out what is scrolled away: a cell's output that was waited for then never came.
+    (settings / "tracker.jupyterlab-settings").write_text('{"windowingMode": "none"}', encoding="utf-8")
     environment = {**bench.environment, "HOME": str(home), "JUPYTER_PREFER_ENV_PATH": "1"}
     url = f"http://127.0.0.1:{port}"
     with (folder / "lab.log").open("wb") as log:
