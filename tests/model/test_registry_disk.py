@@ -256,7 +256,6 @@ def test_two_writers_at_full_speed_lose_no_edit_of_the_person(tmp_path: Path) ->
 
 SAVER = """
 import sys
-import time
 from stratpanel.supervisor.registry import Registry
 registry = Registry(sys.argv[1])
 strategies = registry.load()
