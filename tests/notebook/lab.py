@@ -86,19 +86,15 @@ class Notebook:
         wait_for(lambda: prompt.inner_text() not in ("?", "[*]:", "[ ]:"), 60, f"cell {n} has run", every=0.05)
 
     def run_says(self, n: int, text: str) -> str:
-        """Run a cell that only prints, until this text is in its output; all of the output's text.
-
-        On a busy machine JupyterLab now and then shows nothing of a cell that has run, so it is run again then.
-        """
+        """Run a cell and wait until this text is in its output; all of the output's text."""
+        self.run(n)
         output = self.output(n).filter(has_text=text).first
-        for _ in range(3):
-            self.run(n)
-            try:
-                output.wait_for(state="attached", timeout=20_000)
-            except TimedOut:
-                continue
-            return output.text_content() or ""
-        raise AssertionError(f"cell {n} ran three times and never showed {text!r}")
+        try:
+            output.wait_for(state="attached", timeout=60_000)
+        except TimedOut:
+            shown = self.cell(n).evaluate("cell => cell.outerHTML")
+            raise AssertionError(f"cell {n} ran and never showed {text!r}:\n{shown[-3000:]}") from None
+        return output.text_content() or ""
 
     def begin(self, n: int) -> Locator:
         """Have one cell run, without waiting for its end; its prompt."""
@@ -152,10 +148,7 @@ def running_lab(folder: Path) -> Iterator[Lab]:
     command += [f"--IdentityProvider.token={token}", f"--ServerApp.root_dir={bench.folder}", "--LabApp.news_url="]
     command += ["--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate"]
     home = folder / "home"
-    settings = home / ".jupyter" / "lab" / "user-settings" / "@jupyterlab" / "notebook-extension"
-    settings.mkdir(parents=True)
-    # Else JupyterLab leaves out what is scrolled away: a cell's output that was waited for then never came.
-    (settings / "tracker.jupyterlab-settings").write_text('{"windowingMode": "none"}', encoding="utf-8")
+    home.mkdir()
     environment = {**bench.environment, "HOME": str(home), "JUPYTER_PREFER_ENV_PATH": "1"}
     url = f"http://127.0.0.1:{port}"
     with (folder / "lab.log").open("wb") as log:
