@@ -13,8 +13,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from benchmarks.record import Row
-from stratpanel.supervisor import historydb, usage
-from stratpanel.supervisor.history import History
+from stratpanel.supervisor.history import database as historydb
+from stratpanel.supervisor.history import usage
+from stratpanel.supervisor.history.history import History
 
 STRATEGIES = 50
 DAYS = 365

@@ -18,8 +18,8 @@ from pathlib import Path
 
 from benchmarks.record import Row, median, quantile
 from benchmarks.workspace import workspace
-from stratpanel.supervisor.logfollow import LogFollows
-from stratpanel.supervisor.logs import LogReader
+from stratpanel.supervisor.logs.follow import LogFollows
+from stratpanel.supervisor.logs.reader import LogReader
 from tests.logs.support import faults_of_numbered
 from tests.support import wait_for
 from tests.workbench import Workbench

@@ -83,7 +83,7 @@ def oauth(workspace: Path, provider: str | None) -> dict[str, Any]:
 def build(options: argparse.Namespace) -> tuple[Any, Any, str]:
     """The server (not yet started), its door or None, and its base URL."""
     from stratpanel.process.paths import Runtime
-    from stratpanel.supervisor.settings import load_settings
+    from stratpanel.supervisor.configuration.settings import load_settings
 
     workspace = options.workspace.resolve()
     settings = load_settings(workspace)

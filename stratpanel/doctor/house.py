@@ -66,10 +66,10 @@ def disk(workspace: Path) -> list[Finding]:
 
 def configuration(workspace: Path) -> list[Finding]:
     """Settings and secrets, as a start would read them."""
-    from stratpanel.supervisor.secrets import FILE_NAME as SECRETS
-    from stratpanel.supervisor.secrets import Secrets
-    from stratpanel.supervisor.settings import FILE_NAME as SETTINGS
-    from stratpanel.supervisor.settings import load_settings
+    from stratpanel.supervisor.configuration.secrets import FILE_NAME as SECRETS
+    from stratpanel.supervisor.configuration.secrets import Secrets
+    from stratpanel.supervisor.configuration.settings import FILE_NAME as SETTINGS
+    from stratpanel.supervisor.configuration.settings import load_settings
 
     found: list[Finding] = []
     try:

@@ -1,1 +1,1 @@
-"""The brain of one workspace: registry, decisions, sampling, history, events, HTTP API."""
+"""The brain of one workspace: what it decides is here, what it keeps and reads in rooms below, HTTP in api/."""

@@ -23,12 +23,12 @@ from stratpanel.process.errors import ProcessError
 from stratpanel.process.identity import Identity
 from stratpanel.process.paths import Runtime
 from stratpanel.process.records import write_json
+from stratpanel.supervisor.configuration.secrets import FILE_NAME, Secrets
+from stratpanel.supervisor.configuration.settings import Settings, load_settings
 from stratpanel.supervisor.core import Core
-from stratpanel.supervisor.history import History
-from stratpanel.supervisor.hooks import Hooks
+from stratpanel.supervisor.history.history import History
+from stratpanel.supervisor.hooks.hooks import Hooks
 from stratpanel.supervisor.ownlog import start_log
-from stratpanel.supervisor.secrets import FILE_NAME, Secrets
-from stratpanel.supervisor.settings import Settings, load_settings
 from stratpanel.supervisor.workspace import check_workspace, database_path
 
 log = logging.getLogger("stratpanel.supervisor")

@@ -19,13 +19,14 @@ from stratpanel.market.week import Planned, week_rows, week_text
 from stratpanel.model import schema
 from stratpanel.model.errors import Conflict, InvalidValue, NotFound
 from stratpanel.model.values import Schedule
-from stratpanel.supervisor import reports, uploads
+from stratpanel.supervisor.configuration.secrets import mask_texts
 from stratpanel.supervisor.core import ChangeCallback, Core, TickCallback
 from stratpanel.supervisor.events import EventLog
 from stratpanel.supervisor.fleet import plan_of, refuse_bad_schedule
-from stratpanel.supervisor.logs import LogReader, Run
-from stratpanel.supervisor.secrets import mask_texts
+from stratpanel.supervisor.live import reports
+from stratpanel.supervisor.logs.reader import LogReader, Run
 from stratpanel.supervisor.unit import Unit
+from stratpanel.supervisor.versions import uploads
 
 Json = dict[str, Any]
 

@@ -31,7 +31,7 @@ GAP_S: Final = 10.0  # a supervisor that was away for less missed no edge that t
 
 
 class HistoryLike(Protocol):
-    """What the core needs of history; see history.py."""
+    """What the core needs of history; see history/history.py."""
 
     @property
     def problem(self) -> str | None: ...

@@ -12,7 +12,8 @@ from datetime import date
 from typing import TYPE_CHECKING, Final
 
 from stratpanel.process import logfiles
-from stratpanel.supervisor import afterpanic, reports
+from stratpanel.supervisor import afterpanic
+from stratpanel.supervisor.live import reports
 
 if TYPE_CHECKING:
     from stratpanel.supervisor.core import Core

@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from stratpanel.model.errors import StratpanelError
-from stratpanel.supervisor.imports import SKIPPED_FOLDERS, is_environment
-from stratpanel.supervisor.versionfiles import Version, tree_sha
-from stratpanel.supervisor.workingcopy import read_working_copy
+from stratpanel.supervisor.versions.imports import SKIPPED_FOLDERS, is_environment
+from stratpanel.supervisor.versions.versionfiles import Version, tree_sha
+from stratpanel.supervisor.versions.workingcopy import read_working_copy
 
 if TYPE_CHECKING:
     from stratpanel.supervisor.core import Core

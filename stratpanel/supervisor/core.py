@@ -1,7 +1,7 @@
 """The supervisor of one workspace: makes its parts, keeps what they share, and tells others what changed.
 
 Made by `python -m stratpanel.supervisor` and by tests, which give fakes for the process layer, the clock and history.
-Everything runs on the loop's thread; what may wait for a disk goes to a worker thread. What the API calls is facade.py.
+Everything runs on the loop's thread; what may wait for a disk goes to a worker thread. What the API calls is front.py.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ from stratpanel.supervisor.actions import Actions, new_hold
 from stratpanel.supervisor.books import Books, HistoryLike
 from stratpanel.supervisor.chores import Chores
 from stratpanel.supervisor.clock import Clock
+from stratpanel.supervisor.configuration.settings import Settings, load_settings
 from stratpanel.supervisor.copies import Copies
 from stratpanel.supervisor.endings import Endings
 from stratpanel.supervisor.events import EventLog, EventRecord
@@ -45,10 +46,9 @@ from stratpanel.supervisor.launch import LauncherLink, Message, Processes
 from stratpanel.supervisor.preparation import AFTER_PANIC, Preparation
 from stratpanel.supervisor.reconcile import Reconciler
 from stratpanel.supervisor.recovery import Recovery
-from stratpanel.supervisor.registry import Registry, RegistryError
+from stratpanel.supervisor.registry.registry import Registry, RegistryError
 from stratpanel.supervisor.sampling import Sampler, Tick
 from stratpanel.supervisor.schedule import EdgeScheduler
-from stratpanel.supervisor.settings import Settings, load_settings
 from stratpanel.supervisor.shelf import Shelf
 from stratpanel.supervisor.startqueue import StartQueue
 from stratpanel.supervisor.starts import Starts

@@ -16,12 +16,12 @@ from stratpanel.market.overrides_file import put_override, remove_override
 from stratpanel.model.errors import Conflict, InvalidValue, NotFound
 from stratpanel.model.ids import check_id
 from stratpanel.process import logfiles
-from stratpanel.supervisor import uploads
 from stratpanel.supervisor.actions import ActionResult
+from stratpanel.supervisor.configuration.secrets import unmasked
 from stratpanel.supervisor.core import Core
 from stratpanel.supervisor.launch import LineClosed
-from stratpanel.supervisor.secrets import unmasked
 from stratpanel.supervisor.unit import Unit
+from stratpanel.supervisor.versions import uploads
 
 Json = dict[str, Any]
 

@@ -24,8 +24,8 @@ from stratpanel.model.states import REMOVABLE
 from stratpanel.model.strategy import Strategy, report
 from stratpanel.model.values import Hold as HoldValue
 from stratpanel.supervisor.holds import hold_from_json
-from stratpanel.supervisor.registry import Displaced, MergeReport, Registry, RegistryError, Saving
-from stratpanel.supervisor.registry_entry import name_in_file
+from stratpanel.supervisor.registry.entry import name_in_file
+from stratpanel.supervisor.registry.registry import Displaced, MergeReport, Registry, RegistryError, Saving
 from stratpanel.supervisor.unit import Unit
 from stratpanel.supervisor.workspace import first_strategy
 

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 from stratpanel.model.errors import StratpanelError
 from stratpanel.process.records import write_json
-from stratpanel.supervisor import reports
 from stratpanel.supervisor.environment import Interpreter, command, interpreter, parameter_variables, surroundings
-from stratpanel.supervisor.parameters import Parameters, check_values, may_declare, read_parameters
+from stratpanel.supervisor.live import reports
+from stratpanel.supervisor.live.parameters import Parameters, check_values, may_declare, read_parameters
 from stratpanel.supervisor.unit import Order
-from stratpanel.supervisor.uploads import entry_of
+from stratpanel.supervisor.versions.uploads import entry_of
 
 if TYPE_CHECKING:
     from stratpanel.supervisor.core import Core

@@ -20,7 +20,7 @@ from typing import Final
 import psutil
 
 from stratpanel.supervisor import procfs
-from stratpanel.supervisor.heartbeats import Beat, Heartbeats
+from stratpanel.supervisor.live.heartbeats import Beat, Heartbeats
 from stratpanel.supervisor.procfs import PAGE, TICKS, Target
 
 log = logging.getLogger("stratpanel.sampling")

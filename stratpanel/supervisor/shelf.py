@@ -11,8 +11,8 @@ from typing import Any
 
 from stratpanel.model.errors import Conflict
 from stratpanel.supervisor.unit import Order
-from stratpanel.supervisor.versionfiles import Version
-from stratpanel.supervisor.versions import Side, Versions
+from stratpanel.supervisor.versions.versionfiles import Version
+from stratpanel.supervisor.versions.versions import Side, Versions
 
 
 class Shelf:

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 from stratpanel import __version__
 from stratpanel.model.states import State
 from stratpanel.model.values import DEFAULT_MEMORY_PROBLEM
+from stratpanel.supervisor.configuration.secrets import mask_texts
 from stratpanel.supervisor.holds import hold_to_json, since
-from stratpanel.supervisor.secrets import mask_texts
 from stratpanel.supervisor.unit import Unit
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 from stratpanel.model.states import State
-from stratpanel.supervisor import reports
+from stratpanel.supervisor.live import reports
 from stratpanel.supervisor.procfs import Target
 from stratpanel.supervisor.sampling import Series, Tick
 from stratpanel.supervisor.unit import Unit

@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from stratpanel.model.errors import Conflict
-from stratpanel.supervisor import secrets, settings
-from stratpanel.supervisor.settings import host_timezone
-from stratpanel.supervisor.uploads import place_copy
+from stratpanel.supervisor.configuration import secrets, settings
+from stratpanel.supervisor.configuration.settings import host_timezone
+from stratpanel.supervisor.versions.uploads import place_copy
 
 FOLDERS = ("strategies/scripts", "strategies/examples", "strategies/versions", "strategies/state", "log/strategies")
 REGISTRY = "strategies/strategy_configs.json"

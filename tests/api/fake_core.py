@@ -16,7 +16,7 @@ from stratpanel.model.ids import check_id, find_id
 from stratpanel.model.strategy import Strategy
 from stratpanel.model.values import Schedule
 from stratpanel.supervisor.events import EventLog
-from stratpanel.supervisor.logs import LogReader
+from stratpanel.supervisor.logs.reader import LogReader
 
 Json = dict[str, Any]
 

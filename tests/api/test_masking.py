@@ -190,7 +190,7 @@ def test_a_fault_of_ours_is_logged_without_secrets(tmp_path: Path) -> None:
         "import logging, sys, threading\n"
         "from pathlib import Path\n"
         "from stratpanel.supervisor.ownlog import start_log\n"
-        "from stratpanel.supervisor.secrets import Secrets\n"
+        "from stratpanel.supervisor.configuration.secrets import Secrets\n"
         "secrets = Secrets(Path('/nowhere')); secrets.remember(sys.argv[1]); start_log(secrets.mask)\n"
         "def fail(): raise ValueError(f'cannot use {sys.argv[1]!r}')\n"
         "try: fail()\n"

@@ -15,7 +15,7 @@ from stratpanel.client.strategy import Strategy
 from stratpanel.model.states import State
 from stratpanel.model.strategy import Strategy as Model
 from stratpanel.supervisor.api.openapi import document
-from stratpanel.supervisor.settings import ALERTS, EVENT_TYPES, default_text, load_settings
+from stratpanel.supervisor.configuration.settings import ALERTS, EVENT_TYPES, default_text, load_settings
 from tests.docs.pages import PAGES, README, ROOT, Block, Command, blocks, commands, documents, links, prose, text_of
 
 
@@ -80,7 +80,7 @@ def test_python_blocks_are_python(block: Block) -> None:
 def test_toml_blocks_are_accepted(block: Block, tmp_path: Path) -> None:
     tables = tomllib.loads(block.text)
     if tables.keys() & {"paper", "live", "notify"}:
-        from stratpanel.supervisor.secrets import Secrets
+        from stratpanel.supervisor.configuration.secrets import Secrets
 
         path = tmp_path / "secrets.toml"
         path.touch(mode=0o600)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from stratpanel.process import logfiles
 from stratpanel.process.logpump import LogPump
-from stratpanel.supervisor.logs import Line, LogReader
+from stratpanel.supervisor.logs.reader import Line, LogReader
 
 LINE_BYTES = 100
 

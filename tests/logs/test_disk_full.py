@@ -22,7 +22,7 @@ import json, os, re, subprocess, sys, time
 from pathlib import Path
 from stratpanel.process import logpump
 from stratpanel.process.logpump import LogPump
-from stratpanel.supervisor.logs import LogReader
+from stratpanel.supervisor.logs.reader import LogReader
 from tests.logs.support import content, files
 
 disk = Path(sys.argv[1])

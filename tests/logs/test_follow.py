@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stratpanel.supervisor import logs
-from stratpanel.supervisor.logblocks import LogFile, LogSet
-from stratpanel.supervisor.logs import LogReader
+from stratpanel.supervisor.logs import reader as logs
+from stratpanel.supervisor.logs.blocks import LogFile, LogSet
+from stratpanel.supervisor.logs.reader import LogReader
 from tests.logs.support import content, follow_all, numbered_lines, piped
 
 ROOT = Path(__file__).resolve().parents[2]

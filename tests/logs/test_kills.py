@@ -13,7 +13,7 @@ import pytest
 
 from stratpanel.process import logfiles
 from stratpanel.process.logpump import LogPump
-from stratpanel.supervisor.logs import LogReader
+from stratpanel.supervisor.logs.reader import LogReader
 from tests.logs.support import content, faults_of_numbered, files, follow_all, numbered_lines, page_all, piped
 
 KILLER = Path(__file__).with_name("killer.py")

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from stratpanel.process import logfiles
 from stratpanel.process.logpump import LogPump
-from stratpanel.supervisor.logs import LogReader
+from stratpanel.supervisor.logs.reader import LogReader
 from tests.logs.support import Clock, at, content, files, numbered_lines, page_all, piped, times
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -14,8 +14,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from stratpanel.process import logfiles
-from stratpanel.supervisor import logblocks, logs
-from stratpanel.supervisor.logs import CUT_MARK, Line, LogReader, plain_text
+from stratpanel.supervisor.logs import blocks as logblocks
+from stratpanel.supervisor.logs import reader as logs
+from stratpanel.supervisor.logs.reader import CUT_MARK, Line, LogReader, plain_text
 from tests.logs.support import Clock, content, files, follow_all, numbered_lines, page_all, piped
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -235,7 +236,7 @@ def test_a_hundred_megabyte_line_is_cut_in_little_memory(tmp_path: Path) -> None
         file.write(b"\nafter\n")
     code = f"""
 import resource
-from stratpanel.supervisor.logs import LogReader
+from stratpanel.supervisor.logs.reader import LogReader
 from tests.logs.support import follow_all, page_all
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 reader = LogReader({str(log)!r})

@@ -15,10 +15,10 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from stratpanel.supervisor import logfollow
-from stratpanel.supervisor.logfollow import LogFollower, LogFollows
-from stratpanel.supervisor.logs import LogReader
-from stratpanel.supervisor.logwatch import LogWatch
+from stratpanel.supervisor.logs import follow as logfollow
+from stratpanel.supervisor.logs.follow import LogFollower, LogFollows
+from stratpanel.supervisor.logs.inotify import LogWatch
+from stratpanel.supervisor.logs.reader import LogReader
 from tests.logs.support import content, faults_of_numbered, files, numbered_lines, piped
 
 ROOT = Path(__file__).resolve().parents[2]

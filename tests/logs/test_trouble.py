@@ -15,7 +15,7 @@ import pytest
 
 from stratpanel.process import logfiles, logpump
 from stratpanel.process.logpump import LogPump
-from stratpanel.supervisor.logs import LogReader
+from stratpanel.supervisor.logs.reader import LogReader
 from tests.logs.support import Clock, at, content, files, follow_all, numbered_lines, piped, times
 from tests.support import wait_for
 

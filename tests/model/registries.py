@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from stratpanel.model.strategy import Strategy
-from stratpanel.supervisor.registry import Registry
+from stratpanel.supervisor.registry.registry import Registry
 
 SEED = """{
   "strategy_id": {

@@ -17,8 +17,8 @@ from typing import Any
 import pytest
 
 from stratpanel.model.strategy import Strategy
-from stratpanel.supervisor import registry_file
-from stratpanel.supervisor.registry import Registry, RegistryError
+from stratpanel.supervisor.registry import file as registry_file
+from stratpanel.supervisor.registry.registry import Registry, RegistryError
 from tests.model.registries import SEED, edit, loaded, registry_at, written
 from tests.support import wait_for
 
@@ -83,7 +83,7 @@ def test_a_file_size_limit_is_a_full_disk_made_real(tmp_path: Path) -> None:
     before = registry.path.read_bytes()
     code = f"""
 import resource
-from stratpanel.supervisor.registry import Registry
+from stratpanel.supervisor.registry.registry import Registry
 registry = Registry({str(registry.path)!r})
 strategies = registry.load()
 resource.setrlimit(resource.RLIMIT_FSIZE, (300, 300))
@@ -256,7 +256,7 @@ def test_two_writers_at_full_speed_lose_no_edit_of_the_person(tmp_path: Path) ->
 
 SAVER = """
 import sys
-from stratpanel.supervisor.registry import Registry
+from stratpanel.supervisor.registry.registry import Registry
 registry = Registry(sys.argv[1])
 strategies = registry.load()
 print("ready", flush=True)

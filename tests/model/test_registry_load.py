@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from stratpanel.model import schema
 from stratpanel.model.strategy import Strategy
-from stratpanel.supervisor import registry as registry_module
-from stratpanel.supervisor.registry import Registry, RegistryError
-from stratpanel.supervisor.registry_text import line_of
+from stratpanel.supervisor.registry import registry as registry_module
+from stratpanel.supervisor.registry.registry import Registry, RegistryError
+from stratpanel.supervisor.registry.text import line_of
 from tests.model.registries import SEED, loaded, registry_at, written
 
 OPENALGO = """{
@@ -266,7 +266,7 @@ def test_a_file_that_is_half_written_when_we_look_is_not_called_broken(
     registry, strategies = loaded(tmp_path)
     whole = registry.path.read_text().replace("09:20", "09:25")
     registry.path.write_text(whole[:100])
-    monkeypatch.setattr("stratpanel.supervisor.registry.time.sleep", lambda _: registry.path.write_text(whole))
+    monkeypatch.setattr("stratpanel.supervisor.registry.registry.time.sleep", lambda _: registry.path.write_text(whole))
     assert registry.save(strategies).kept
     assert strategies["strategy_id"].schedule.windows[0].start == "09:25"
 

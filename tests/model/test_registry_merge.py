@@ -14,8 +14,8 @@ from stratpanel.model import schema
 from stratpanel.model.states import State
 from stratpanel.model.strategy import Strategy, report
 from stratpanel.model.values import Hold, Schedule
-from stratpanel.supervisor.registry import Registry
-from stratpanel.supervisor.registry_entry import RUNTIME
+from stratpanel.supervisor.registry.entry import RUNTIME
+from stratpanel.supervisor.registry.registry import Registry
 from tests.model.configs import configs
 from tests.model.registries import SEED, edit, loaded, registry_at, written
 

@@ -16,9 +16,11 @@ from pathlib import Path
 
 import pytest
 
-from stratpanel.supervisor import historydb, historyfile, usage
-from stratpanel.supervisor.history import History
-from stratpanel.supervisor.historypending import Batch
+from stratpanel.supervisor.history import database as historydb
+from stratpanel.supervisor.history import file as historyfile
+from stratpanel.supervisor.history import usage
+from stratpanel.supervisor.history.history import History
+from stratpanel.supervisor.history.pending import Batch
 from tests.support import wait_for
 
 
@@ -123,7 +125,7 @@ def test_a_number_given_out_before_a_kill_is_never_given_again(path: Path) -> No
     program = f"""
         import sys, time
         from pathlib import Path
-        from stratpanel.supervisor.history import History
+        from stratpanel.supervisor.history.history import History
         history = History(Path({str(path)!r}))
         for _ in range(300):
             seq = history.append_event({{"type": "x"}})["seq"]
@@ -291,7 +293,7 @@ def test_a_write_limit_of_the_system_is_survived_by_a_real_process(path: Path) -
         import resource, signal
         from pathlib import Path
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-        from stratpanel.supervisor.history import History
+        from stratpanel.supervisor.history.history import History
         history = History(Path({str(path)!r}))
         resource.setrlimit(resource.RLIMIT_FSIZE, (150_000, resource.RLIM_INFINITY))
         for n in range(3000):
@@ -337,7 +339,7 @@ def test_a_removed_file_begins_anew(path: Path, history: History) -> None:
 
 
 def test_memory_is_bounded_when_the_disk_refuses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from stratpanel.supervisor import historypending
+    from stratpanel.supervisor.history import pending as historypending
 
     monkeypatch.setattr(historypending, "MOST_EVENTS", 100)
     monkeypatch.setattr(historypending, "MOST_RUNS", 50)

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from stratpanel.supervisor.hooks import OUTPUT_BYTES, Hooks, _collect
-from stratpanel.supervisor.secrets import Secrets
-from stratpanel.supervisor.settings import ALERTS, OnEvent
+from stratpanel.supervisor.configuration.secrets import Secrets
+from stratpanel.supervisor.configuration.settings import ALERTS, OnEvent
+from stratpanel.supervisor.hooks.hooks import OUTPUT_BYTES, Hooks, _collect
 from tests.support import pids_marked, wait_for
 
 MakeHooks = Callable[..., Hooks]

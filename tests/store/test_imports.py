@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from stratpanel.supervisor.imports import Outside, siblings
-from stratpanel.supervisor.source_check import surprises
+from stratpanel.supervisor.versions.imports import Outside, siblings
+from stratpanel.supervisor.versions.source_check import surprises
 
 
 def write(folder: Path, **files: str) -> Path:

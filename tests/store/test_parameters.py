@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from stratpanel.model.errors import InvalidValue
-from stratpanel.supervisor.parameters import check_values, may_declare, read_parameters
+from stratpanel.supervisor.live.parameters import check_values, may_declare, read_parameters
 from tests.support import pids_marked
 
 EMA = """

@@ -8,7 +8,7 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stratpanel.supervisor import reports
+from stratpanel.supervisor.live import reports
 
 
 def write(path: Path, *entries: object) -> Path:

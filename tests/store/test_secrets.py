@@ -14,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stratpanel.model.errors import Conflict, Forbidden, InvalidValue
-from stratpanel.supervisor import secrets as room
-from stratpanel.supervisor.secrets import Secrets, unmasked
+from stratpanel.supervisor.configuration import secrets as room
+from stratpanel.supervisor.configuration.secrets import Secrets, unmasked
 
 TEXT = """
 [paper]

@@ -8,8 +8,15 @@ from pathlib import Path
 import pytest
 
 from stratpanel.model.errors import InvalidValue
-from stratpanel.supervisor import settings as room
-from stratpanel.supervisor.settings import ALERTS, EVENT_TYPES, Settings, default_text, host_timezone, load_settings
+from stratpanel.supervisor.configuration import settings as room
+from stratpanel.supervisor.configuration.settings import (
+    ALERTS,
+    EVENT_TYPES,
+    Settings,
+    default_text,
+    host_timezone,
+    load_settings,
+)
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 

@@ -13,8 +13,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from stratpanel.model.errors import Conflict, InvalidValue, NotFound, TooLarge
-from stratpanel.supervisor import uploads
-from stratpanel.supervisor.uploads import place_copy, place_upload, read_source, unpack, write_source
+from stratpanel.supervisor.versions import uploads
+from stratpanel.supervisor.versions.uploads import place_copy, place_upload, read_source, unpack, write_source
 
 MB = 1024 * 1024
 

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from stratpanel.supervisor import usage
-from stratpanel.supervisor.history import History
+from stratpanel.supervisor.history import usage
+from stratpanel.supervisor.history.history import History
 
 NOW = 1_795_000_000
 FIGURE = st.none() | st.floats(0, 10_000, allow_nan=False)

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from stratpanel.model.errors import Conflict, InvalidValue, NotFound, TooLarge
-from stratpanel.supervisor import workingcopy
-from stratpanel.supervisor.versions import Versions
+from stratpanel.supervisor.versions import workingcopy
+from stratpanel.supervisor.versions.versions import Versions
 
 
 @pytest.fixture

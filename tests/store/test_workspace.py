@@ -13,9 +13,9 @@ import pytest
 
 from stratpanel.model.errors import Conflict
 from stratpanel.supervisor import workspace as room
-from stratpanel.supervisor.secrets import Secrets
-from stratpanel.supervisor.settings import default_text, host_timezone, load_settings
-from stratpanel.supervisor.versions import Versions
+from stratpanel.supervisor.configuration.secrets import Secrets
+from stratpanel.supervisor.configuration.settings import default_text, host_timezone, load_settings
+from stratpanel.supervisor.versions.versions import Versions
 from stratpanel.supervisor.workspace import check_workspace, database_path, file_system, first_strategy, init
 
 CHECKOUT = Path(__file__).resolve().parents[2]

@@ -12,9 +12,9 @@ from typing import Any
 from stratpanel.process.identity import boot_id
 from stratpanel.process.paths import Runtime
 from stratpanel.supervisor.clock import Clock
+from stratpanel.supervisor.configuration.settings import Settings
 from stratpanel.supervisor.core import Core
 from stratpanel.supervisor.launch import LineClosed
-from stratpanel.supervisor.settings import Settings
 from stratpanel.supervisor.unit import Unit
 
 Message = dict[str, Any]

@@ -12,7 +12,7 @@ import pytest
 from stratpanel.model.strategy import Strategy, report
 from stratpanel.model.values import Hold, RestartPolicy
 from stratpanel.supervisor import fleet
-from stratpanel.supervisor.registry import Registry, RegistryError
+from stratpanel.supervisor.registry.registry import Registry, RegistryError
 from tests.supervisor.fakes import Bench
 
 

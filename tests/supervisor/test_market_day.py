@@ -16,8 +16,8 @@ import pytest
 from apscheduler.events import EVENT_JOB_MAX_INSTANCES, EVENT_JOB_MISSED, JobExecutionEvent, JobSubmissionEvent
 
 from stratpanel.model.errors import Conflict, InvalidValue
+from stratpanel.supervisor.configuration.settings import Settings
 from stratpanel.supervisor.front import Front
-from stratpanel.supervisor.settings import Settings
 from stratpanel.supervisor.unit import Unit
 from tests.supervisor.fakes import Bench, FakeClock, settle
 

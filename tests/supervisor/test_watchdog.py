@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from stratpanel.supervisor.heartbeats import FIRST_LOOK_BYTES, Beat, Heartbeats
+from stratpanel.supervisor.live.heartbeats import FIRST_LOOK_BYTES, Beat, Heartbeats
 from tests.support import pid_alive, wait_for
 from tests.workbench import Workbench
 

@@ -16,8 +16,8 @@ from stratpanel.supervisor.api import wire
 from stratpanel.supervisor.api.ports import Core, Json
 from stratpanel.supervisor.api.strategies import StrategyRoute
 from stratpanel.supervisor.api.streams import Outbox, Stream, frame, standing
-from stratpanel.supervisor.logfollow import EVENTS_EVERY_S, LogFollower, LogFollows
-from stratpanel.supervisor.logs import Line, LogReader, Page
+from stratpanel.supervisor.logs.follow import EVENTS_EVERY_S, LogFollower, LogFollows
+from stratpanel.supervisor.logs.reader import Line, LogReader, Page
 
 log = logging.getLogger("stratpanel.api")
 

@@ -12,7 +12,7 @@ from datetime import date, datetime
 from pathlib import Path
 from typing import Any, Protocol
 
-from stratpanel.supervisor.logs import LogReader
+from stratpanel.supervisor.logs.reader import LogReader
 
 Json = dict[str, Any]
 

@@ -11,8 +11,8 @@ import asyncio
 import os
 from collections.abc import Callable, Sequence
 
-from stratpanel.supervisor.logs import Batch, LogReader, Run
-from stratpanel.supervisor.logwatch import LogWatch
+from stratpanel.supervisor.logs.inotify import LogWatch
+from stratpanel.supervisor.logs.reader import Batch, LogReader, Run
 
 # Changes that come faster are gathered, the longer the more there are: up to 50 looks a second in a flood, while each
 # of 100 lines a second comes at once.

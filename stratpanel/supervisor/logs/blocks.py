@@ -1,6 +1,6 @@
 """The files of one log as a reader sees them: opened by identity, with their times, while the writer rotates.
 
-Used by `logs.py` only. Reads blocks, never a file whole; opens for reading only and never changes anything.
+Used by `reader.py` only. Reads blocks, never a file whole; opens for reading only and never changes anything.
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from stratpanel.model.errors import Conflict, Forbidden, InvalidValue, StratpanelError
-from stratpanel.supervisor.toml_text import TomlFile, nearest_name
+from stratpanel.supervisor.configuration.toml_text import TomlFile, nearest_name
 
 FILE_NAME = "secrets.toml"
 MODES = ("paper", "live")

@@ -1,6 +1,6 @@
 """Runs one hook's command and lets none of its processes outlive the limit.
 
-Started by `hooks.py` as a script (`python -I -S hookshim.py SECONDS FD COMMAND…`), standard library only, so that it
+Started by `hooks.py` as a script (`python -I -S shim.py SECONDS FD COMMAND…`), standard library only, so that it
 costs little. It adopts orphans (child subreaper), so that even a daemon the command starts is found. Writes one JSON
 line to FD: how the command ended. It goes on when the supervisor dies: alerts are then most wanted.
 """

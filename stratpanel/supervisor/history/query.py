@@ -10,8 +10,8 @@ import sqlite3
 from collections.abc import Mapping, Sequence
 from datetime import datetime, tzinfo
 
-from stratpanel.supervisor import historydb, usage
-from stratpanel.supervisor.historypending import Json, View
+from stratpanel.supervisor.history import database, usage
+from stratpanel.supervisor.history.pending import Json, View
 
 MOST_ROWS = 10_000
 _HEAVY = ("config", "spec", "instance", "env")  # in the answer for one run, not in lists
@@ -145,7 +145,7 @@ def usage_series(
     end = now if until is None else min(until, now)
     level, step = usage.choose(max(end - since, 0), now - since, step)
     first, last = int(since) - int(since) % step, int(end) - int(end) % step
-    rows = [] if file is None else historydb.read_usage(file, id, level, step, first, last)
+    rows = [] if file is None else database.read_usage(file, id, level, step, first, last)
     for samples in view.samples:
         news = usage.roll(usage.seconds(samples), step)
         rows = usage.with_news(rows, {t: bucket for t, bucket in news.items() if first <= t <= last})

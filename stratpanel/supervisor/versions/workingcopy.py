@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from stratpanel.model.errors import Conflict, InvalidValue, NotFound, TooLarge
-from stratpanel.supervisor.imports import Outside, siblings, walk
+from stratpanel.supervisor.versions.imports import Outside, siblings, walk
 
 FOLDER_BYTES = 50 * 1024 * 1024
 FOLDER_FILES = 10_000

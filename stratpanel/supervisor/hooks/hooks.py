@@ -20,15 +20,15 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from stratpanel.model.errors import StratpanelError
-from stratpanel.supervisor.secrets import mask_texts
-from stratpanel.supervisor.settings import OnEvent
+from stratpanel.supervisor.configuration.secrets import mask_texts
+from stratpanel.supervisor.configuration.settings import OnEvent
 
 log = logging.getLogger("stratpanel.hooks")
 
 LIMIT_S = 10.0
 WAITING = 200  # events; more than that means the command hangs, and old news help nobody
 OUTPUT_BYTES = 4096  # of the command's last words
-SHIM = Path(__file__).with_name("hookshim.py")
+SHIM = Path(__file__).with_name("shim.py")
 TYPE = "hook"
 
 Json = dict[str, object]
@@ -111,7 +111,7 @@ class Hooks:
         except StratpanelError as error:
             self._failed(event, f"cannot notify: {error.message}")
             return
-        program = [sys.executable, "-m", "stratpanel.supervisor.notify"]
+        program = [sys.executable, "-m", "stratpanel.supervisor.hooks.notify"]
         self._tell(event, program, {"event": self._masked(event), "addresses": addresses}, shown="notify")
 
     def _masked(self, event: Json) -> Json:

@@ -15,7 +15,7 @@ import stat
 from dataclasses import dataclass
 from pathlib import Path
 
-from stratpanel.supervisor.registry_text import LONGEST, RegistryError
+from stratpanel.supervisor.registry.text import LONGEST, RegistryError
 
 _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2

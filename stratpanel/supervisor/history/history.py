@@ -14,10 +14,10 @@ from datetime import UTC, tzinfo
 from functools import partial
 from pathlib import Path
 
-from stratpanel.supervisor import historyquery
-from stratpanel.supervisor.historyfile import HistoryFile
-from stratpanel.supervisor.historypending import Json, Pending
-from stratpanel.supervisor.usage import Figures
+from stratpanel.supervisor.history import query
+from stratpanel.supervisor.history.file import HistoryFile
+from stratpanel.supervisor.history.pending import Json, Pending
+from stratpanel.supervisor.history.usage import Figures
 
 
 class History:
@@ -74,11 +74,11 @@ class History:
             seq = given if isinstance(given, int) else self._last_seq + 1
             self._last_seq = max(self._last_seq, seq)
             row["seq"] = seq
-            at = historyquery.epoch(row.get("time"))
+            at = query.epoch(row.get("time"))
             if at is None:
                 at = self._now()
             if not isinstance(row.get("time"), str):
-                row["time"] = historyquery.time_text(at, self._zone)
+                row["time"] = query.time_text(at, self._zone)
             self._pending.add_event(seq, at, row)
         self._file.wake()
         return row
@@ -92,7 +92,7 @@ class History:
             raise ValueError(f"a run needs run_id and id, this one has only {sorted(run)}")
         row = {name: value for name, value in run.items() if value is not None and name != "v"}
         for name in ("started", "ended"):
-            at = historyquery.epoch(row.pop(name, None))
+            at = query.epoch(row.pop(name, None))
             if at is not None:
                 row[name] = at
         self._pending.add_run(row)
@@ -113,17 +113,17 @@ class History:
         self, id: str | None = None, limit: int = 100, before: str | None = None, since: float | None = None
     ) -> list[Json]:
         """Newest first; `before` is the run_id of the last one seen, `since` the earliest start in epoch seconds."""
-        found = self._file.ask(lambda file, view: historyquery.runs(file, view, id, limit, before, since))
-        return [historyquery.shown_run(run, self._zone, brief=True) for run in found]
+        found = self._file.ask(lambda file, view: query.runs(file, view, id, limit, before, since))
+        return [query.shown_run(run, self._zone, brief=True) for run in found]
 
     def run(self, run_id: str) -> Json | None:
         """Everything kept of one run, its configuration too."""
-        found = self._file.ask(lambda file, view: historyquery.run(file, view, run_id))
-        return historyquery.shown_run(found, self._zone, brief=False) if found else None
+        found = self._file.ask(lambda file, view: query.run(file, view, run_id))
+        return query.shown_run(found, self._zone, brief=False) if found else None
 
     def succeeded_since(self, id: str, t: float) -> bool:
         """True when a run of this strategy ended with exit code 0 at or after the epoch time `t`."""
-        return self._file.ask(lambda file, view: historyquery.succeeded_since(file, view, id, t))
+        return self._file.ask(lambda file, view: query.succeeded_since(file, view, id, t))
 
     def events(
         self,
@@ -135,11 +135,11 @@ class History:
         newest: bool = False,
     ) -> list[Json]:
         """Events numbered above `since`, oldest first: the first `limit` of them, or with `newest` the last."""
-        return self._file.ask(lambda file, view: historyquery.events(file, view, since, limit, id, types, newest))
+        return self._file.ask(lambda file, view: query.events(file, view, since, limit, id, types, newest))
 
     def event_bounds(self) -> tuple[int, int]:
         """(oldest, newest) event number; (newest + 1, newest) when none is kept."""
-        oldest = self._file.ask(historyquery.oldest_event)
+        oldest = self._file.ask(query.oldest_event)
         return (self._last_seq + 1 if oldest is None else oldest), self._last_seq
 
     def usage(self, id: str, since: float | None = None, step: int | None = None, until: float | None = None) -> Json:
@@ -147,7 +147,7 @@ class History:
 
         Points are `step_s` apart, null where nothing was measured; a step finer than what is kept is raised.
         """
-        question = partial(historyquery.usage_series, id=id, since=since, step=step, until=until, now=self._now())
+        question = partial(query.usage_series, id=id, since=since, step=step, until=until, now=self._now())
         return self._file.ask(question, usage_of=id)
 
     # -- life

@@ -15,8 +15,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from stratpanel.supervisor import historydb, usage
-from stratpanel.supervisor.historypending import Batch, Json, Pending, View
+from stratpanel.supervisor.history import database, usage
+from stratpanel.supervisor.history.pending import Batch, Json, Pending, View
 
 log = logging.getLogger("stratpanel.history")
 
@@ -163,13 +163,13 @@ class HistoryFile:
             self._pending.give_back(batch)
             raise
         self._say(None)
-        if self._wal_bytes() > historydb.WAL_BYTES:
+        if self._wal_bytes() > database.WAL_BYTES:
             self._writer.execute("PRAGMA wal_checkpoint(PASSIVE)")
 
     def _store(self, file: sqlite3.Connection, batch: Batch) -> None:
         """Everything of the batch into one transaction, left open."""
         file.execute("BEGIN IMMEDIATE")
-        historydb.write_events(
+        database.write_events(
             file,
             (
                 (seq, at, str(event.get("type")), _text_or_none(event.get("id")), _as_json(event))
@@ -177,22 +177,22 @@ class HistoryFile:
             ),
         )
         for run in batch.runs.values():
-            historydb.write_run(file, run)
+            database.write_run(file, run)
         for id in batch.forgotten:
-            historydb.forget_usage(file, id)
+            database.forget_usage(file, id)
         for id, samples in batch.usage.items():
             buckets = usage.seconds(samples)
-            sid = historydb.series_number(file, id)
+            sid = database.series_number(file, id)
             for level in usage.LEVELS:
                 buckets = usage.roll(buckets, level)
-                historydb.write_usage(file, sid, level, buckets)
-            historydb.trim_usage(file, sid, self._now())
+                database.write_usage(file, sid, level, buckets)
+            database.trim_usage(file, sid, self._now())
         if self._seq() > self._reserved - SEQ_BLOCK // 2:
             self._reserve(file, self._seq())
 
     def _reserve(self, file: sqlite3.Connection, newest: int) -> None:
         self._reserved = newest + SEQ_BLOCK
-        historydb.set_fact(file, "event_seq", self._reserved)
+        database.set_fact(file, "event_seq", self._reserved)
 
     # -- the file
 
@@ -201,13 +201,13 @@ class HistoryFile:
         self._tried_at = time.monotonic()
         try:
             try:
-                writer = historydb.open_or_create(self.path)
+                writer = database.open_or_create(self.path)
             except sqlite3.DatabaseError as error:
-                if not historydb.is_damage(error):
+                if not database.is_damage(error):
                     raise
                 self._set_aside(error)
-                writer = historydb.open_or_create(self.path)
-            known = max(historydb.fact(writer, "event_seq") or 0, historydb.newest_event(writer))
+                writer = database.open_or_create(self.path)
+            known = max(database.fact(writer, "event_seq") or 0, database.newest_event(writer))
             if self.damaged and not known:
                 known = int(self._now())  # above whatever the damaged file had given out
             self.first_seq = max(self.first_seq, known)
@@ -218,12 +218,12 @@ class HistoryFile:
             self._inode = (stat.st_dev, stat.st_ino)
             self._writer = writer
             self._say(None)
-        except (sqlite3.Error, OSError, historydb.TooNew) as error:
+        except (sqlite3.Error, OSError, database.TooNew) as error:
             self.first_seq = max(self.first_seq, int(self._now()))
-            self._say(historydb.in_words(error, self.path))
+            self._say(database.in_words(error, self.path))
 
     def _set_aside(self, error: sqlite3.Error) -> None:
-        self.damaged = historydb.set_aside(self.path)
+        self.damaged = database.set_aside(self.path)
         log.error(
             "%s is damaged (%s) and was set aside as %s; a new history begins, strategies are not touched",
             self.path,
@@ -236,7 +236,7 @@ class HistoryFile:
         self._damage = None
         self._close_file()
         self._tried_at = time.monotonic()
-        if isinstance(error, sqlite3.DatabaseError) and historydb.is_damage(error):
+        if isinstance(error, sqlite3.DatabaseError) and database.is_damage(error):
             try:
                 self._set_aside(error)
                 self._open()
@@ -244,7 +244,7 @@ class HistoryFile:
                 return
             except OSError as other:
                 error = other
-        self._say(historydb.in_words(error, self.path))
+        self._say(database.in_words(error, self.path))
 
     def _close_file(self) -> None:
         writer, self._writer = self._writer, None
@@ -257,7 +257,7 @@ class HistoryFile:
             if writer.in_transaction:
                 writer.execute("ROLLBACK")
             if self._closing:
-                historydb.set_fact(writer, "event_seq", self._seq())
+                database.set_fact(writer, "event_seq", self._seq())
         except sqlite3.Error as error:  # the reason for closing has been said already
             log.debug("closing %s: %s", self.path, error)
         finally:
@@ -283,9 +283,9 @@ class HistoryFile:
         if self._writer is None or time.monotonic() - self._trimmed_at < TRIM_S:
             return
         for table, days in self._keep_days.items():
-            if days and historydb.trim(self._writer, table, self._now() - days * 86_400) == historydb.DELETE_ROWS:
+            if days and database.trim(self._writer, table, self._now() - days * 86_400) == database.DELETE_ROWS:
                 return  # more at the next turn
-        historydb.trim_all_usage(self._writer, self._now())
+        database.trim_all_usage(self._writer, self._now())
         self._trimmed_at = time.monotonic()
 
     def _wal_bytes(self) -> int:
@@ -313,7 +313,7 @@ class HistoryFile:
             return None
         file = None
         try:
-            file = self._readers.pop() if self._readers else historydb.connect(self.path)
+            file = self._readers.pop() if self._readers else database.connect(self.path)
             file.execute("BEGIN")
             file.execute("SELECT 1 FROM facts LIMIT 1").fetchone()  # SQLite takes the snapshot at the first read
             return file
@@ -326,7 +326,7 @@ class HistoryFile:
     def _cannot_read(self, error: sqlite3.Error) -> None:
         """Say so, and have the writer set a damaged file aside: its own pages may still be whole in its cache."""
         log.warning("cannot read %s: %s", self.path, error)
-        if isinstance(error, sqlite3.DatabaseError) and historydb.is_damage(error):
+        if isinstance(error, sqlite3.DatabaseError) and database.is_damage(error):
             self._damage = error
             self._wake.set()
 

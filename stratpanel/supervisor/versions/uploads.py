@@ -17,8 +17,8 @@ from pathlib import Path, PurePosixPath
 
 from stratpanel.model.errors import Conflict, InvalidValue, NotFound, TooLarge
 from stratpanel.supervisor import durable
-from stratpanel.supervisor.source_check import require_syntax
-from stratpanel.supervisor.workingcopy import FOLDER_BYTES, read_working_copy
+from stratpanel.supervisor.versions.source_check import require_syntax
+from stratpanel.supervisor.versions.workingcopy import FOLDER_BYTES, read_working_copy
 
 UPLOAD_BYTES = 16 * 1024 * 1024
 ARCHIVE_FILES = 2000

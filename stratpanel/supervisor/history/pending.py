@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from stratpanel.supervisor import usage
+from stratpanel.supervisor.history import usage
 
 MOST_EVENTS = 10_000
 MOST_RUNS = 5_000

@@ -12,7 +12,7 @@ from typing import Any
 
 from stratpanel.model.kinds import shown
 from stratpanel.model.merge import fresh
-from stratpanel.supervisor.registry_entry import RUNTIME, Entry, in_step
+from stratpanel.supervisor.registry.entry import RUNTIME, Entry, in_step
 
 Document = dict[str, Entry]
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from stratpanel.model.errors import InvalidValue
-from stratpanel.supervisor.toml_text import Table, TomlFile, nearest_name
+from stratpanel.supervisor.configuration.toml_text import Table, TomlFile, nearest_name
 
 FILE_NAME = "stratpanel.toml"
 DEFAULT_MEMORY_MB = 1024.0  # the seed's figure
@@ -65,7 +65,7 @@ class Dashboard:
 
 @dataclass(frozen=True)
 class Retention:
-    """Days kept; None keeps for ever. Usage has its own fixed steps (see history.py)."""
+    """Days kept; None keeps for ever. Usage has its own fixed steps (see history/usage.py)."""
 
     runs_days: int | None = 1095
     events_days: int | None = 730

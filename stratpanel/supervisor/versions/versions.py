@@ -17,11 +17,11 @@ from pathlib import Path
 from typing import Literal
 
 from stratpanel.model.errors import Conflict, InvalidValue, NotFound, TooLarge
-from stratpanel.supervisor import versionfiles
-from stratpanel.supervisor.source_check import require_syntax, surprises
-from stratpanel.supervisor.versiondiff import unified
-from stratpanel.supervisor.versionfiles import Pointer, Version, require_intact
-from stratpanel.supervisor.workingcopy import WorkingCopy, read_working_copy
+from stratpanel.supervisor.versions import versionfiles
+from stratpanel.supervisor.versions.diff import unified
+from stratpanel.supervisor.versions.source_check import require_syntax, surprises
+from stratpanel.supervisor.versions.versionfiles import Pointer, Version, require_intact
+from stratpanel.supervisor.versions.workingcopy import WorkingCopy, read_working_copy
 
 WARNINGS_KEPT = 20
 

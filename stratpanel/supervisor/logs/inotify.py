@@ -1,6 +1,6 @@
 """Tells which log files changed, without looking at them all the time: inotify through ctypes, on Linux.
 
-Used by `logfollow.py` only. Says that something happened, never what: the reader looks for itself. Where inotify cannot
+Used by `follow.py` only. Says that something happened, never what: the reader looks for itself. Where inotify cannot
 be had (other systems, no watches left) every call says so, and the caller looks at sizes instead.
 """
 

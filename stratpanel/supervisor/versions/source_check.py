@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from stratpanel.model.errors import InvalidValue
-from stratpanel.supervisor.imports import PARSED_BYTES, parse
+from stratpanel.supervisor.versions.imports import PARSED_BYTES, parse
 
 CHECK_SECONDS = 10.0
 # what only makes paths and names, or touches no file of the strategy's

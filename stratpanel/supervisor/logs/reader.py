@@ -20,7 +20,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
-from stratpanel.supervisor.logblocks import (
+from stratpanel.supervisor.logs.blocks import (
     FOREVER,
     Cursor,
     LogFile,

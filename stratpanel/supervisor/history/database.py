@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from stratpanel.supervisor.usage import KEEP_S, LEVELS, Bucket, Row
+from stratpanel.supervisor.history.usage import KEEP_S, LEVELS, Bucket, Row
 
 QUICK_CHECK_BYTES = 32 * 1024 * 1024  # above it the check would delay a start by over 0.1 s; damage then shows in use
 WAL_BYTES = 4 * 1024 * 1024

@@ -18,7 +18,7 @@ from stratpanel.model.errors import InvalidValue
 from stratpanel.model.ids import id_problem
 from stratpanel.model.schema import fields, is_config
 from stratpanel.model.strategy import Strategy, report
-from stratpanel.supervisor.registry_entry import (
+from stratpanel.supervisor.registry.entry import (
     HOLD,
     RUNTIME,
     Entry,
@@ -28,9 +28,9 @@ from stratpanel.supervisor.registry_entry import (
     read_hold,
     write_entry,
 )
-from stratpanel.supervisor.registry_file import Content, Displaced, look, replace, stamp
-from stratpanel.supervisor.registry_merge import Document, Edit, merge, same, same_wish
-from stratpanel.supervisor.registry_text import RegistryError, dotted, line_of, parse
+from stratpanel.supervisor.registry.file import Content, Displaced, look, replace, stamp
+from stratpanel.supervisor.registry.merge import Document, Edit, merge, same, same_wish
+from stratpanel.supervisor.registry.text import RegistryError, dotted, line_of, parse
 
 Saving = Generator[Callable[[], Content], Content, "MergeReport"]
 

@@ -1,0 +1,1 @@
+"""Reading the logs of strategies: last lines, backwards, search, follow."""
