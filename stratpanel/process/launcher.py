@@ -290,6 +290,7 @@ def run(runtime: Runtime, ready: Callable[[int], None]) -> int:
         wake.refuse_foreign(runtime)
         if not runtime.wanted.exists():
             raise ProcessError("NOT_WANTED", f"nobody wants {runtime.workspace} to run; use `stratpanel up`")
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)  # the lock names us, so clients may nudge us before we serve
         lock = locks.acquire(runtime.launcher_lock, Identity.of(os.getpid()).to_json())
         if lock is None:
             return 0

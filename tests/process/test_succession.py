@@ -339,3 +339,18 @@ def test_records_of_a_killed_writer_are_cleared_away(bench: Bench) -> None:
     assert sorted(path.name for path in folder.iterdir()) == ["exit.json", "run.lock", "runner.lock", "status.json"]
     assert not locks.is_held(bench.runtime.run_lock("ema"))
     assert records.read_json(bench.runtime.exit("ema")) is not None
+
+
+def test_a_launcher_that_is_still_coming_up_survives_whoever_asks_it_for_a_supervisor(bench: Bench) -> None:
+    """Its lock names it before it serves; clients that come then wake it by signal."""
+    bench.want()
+    starting = wake.spawn_launcher(bench.runtime)
+    ended = 0
+    while not ended:
+        wake.nudge(bench.runtime)
+        ended, status = os.waitpid(starting, os.WNOHANG)
+    assert os.waitstatus_to_exitcode(status) == 0, bench.runtime.supervisor_log.read_text()
+    for _ in range(100):
+        wake.nudge(bench.runtime)
+    assert bench.connect_launcher().ev("hello")
+    assert wake.launcher_alive(bench.runtime)
