@@ -36,6 +36,7 @@ log = logging.getLogger("stratpanel.supervisor")
 REFUSED: Final = 78  # EX_CONFIG of sysexits.h: the launcher waits for a change instead of trying again
 LEAVE_HOOKS_S: Final = 2.0  # for the news that we leave; a command under way goes on by itself
 LEAVE_S: Final = 8.0  # a container's runtime kills us 10 s after SIGTERM
+LOCK_EVERY_S: Final = 2.0  # a look at whether our lock is still the workspace's
 
 
 def main(argv: list[str]) -> int:
@@ -58,7 +59,7 @@ def main(argv: list[str]) -> int:
         secrets.learn(keyring=False)
         settings = load_settings(runtime.workspace)
         with lock_held(lock):
-            return asyncio.run(serve(runtime, settings, secrets, refused))
+            return asyncio.run(serve(runtime, settings, secrets, refused, lock))
     except Refused as error:
         return refuse(refused, error.code, secrets.mask(error.message))
     except (StratpanelError, ProcessError) as error:
@@ -105,7 +106,15 @@ def raise_open_files() -> None:
             resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
-async def serve(runtime: Runtime, settings: Settings, secrets: Secrets, refused: Path) -> int:
+async def leave_with(lock: locks.Lock, leave: asyncio.Event) -> None:
+    """Give the word to leave when the runtime folder was deleted or replaced: another supervisor may serve already."""
+    while lock.still_named():
+        await asyncio.sleep(LOCK_EVERY_S)
+    log.error("the lock of this supervisor was deleted with its folder; it leaves, runners and strategies go on")
+    leave.set()
+
+
+async def serve(runtime: Runtime, settings: Settings, secrets: Secrets, refused: Path, lock: locks.Lock) -> int:
     """Bring the core and its API up, wait for the word to leave, and go."""
     from stratpanel.supervisor.api.server import serve_api
     from stratpanel.supervisor.front import Front
@@ -155,6 +164,7 @@ async def serve(runtime: Runtime, settings: Settings, secrets: Secrets, refused:
     refused.unlink(missing_ok=True)
     for sign in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(sign, core.left.set)
+    core.do(leave_with(lock, core.left))
     await core.open()
     if any(unit.is_live for unit in core.units.values()):  # they may have what only the key store knows
         core.do(asyncio.to_thread(secrets.learn, keyring=True))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from typing import Any
@@ -203,3 +204,20 @@ def test_two_supervisors_at_once_are_one(house: House) -> None:
     )
     assert done.returncode == 0
     assert house.answers()["state"] == "running"
+
+
+def test_a_supervisor_whose_runtime_folder_was_deleted_leaves_to_the_next(house: House) -> None:
+    """Its lock protects nothing any more; two would decide for the same strategies."""
+    house.up().add("ema")
+    before = house.ok("POST", "/api/strategies/ema/start", {})["strategy"]
+    first = house.answers()
+    shutil.rmtree(house.runtime.root)
+    second = house.up().answers()
+    assert second["pid"] != first["pid"]
+    wait_for(lambda: not pid_alive(first["pid"]), 20, "the end of the first supervisor")
+    wait_for(lambda: not pid_alive(first["launcher_pid"]), 20, "the end of the first launcher")
+    assert pid_alive(before["pid"])
+    assert house.answers()["pid"] == second["pid"]
+    status, answer = house.call("POST", "/api/strategies/ema/start", {})
+    assert (status, answer["error_code"]) == (422, "START_FAILED"), "it never runs twice"
+    assert str(before["pid"]) in answer["message"]
