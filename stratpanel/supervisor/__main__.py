@@ -108,10 +108,12 @@ def raise_open_files() -> None:
 
 async def leave_with(lock: locks.Lock, leave: asyncio.Event) -> None:
     """Give the word to leave when the runtime folder was deleted or replaced: another supervisor may serve already."""
-    while lock.still_named():
-        await asyncio.sleep(LOCK_EVERY_S)
-    log.error("the lock of this supervisor was deleted with its folder; it leaves, runners and strategies go on")
-    leave.set()
+    while not leave.is_set():
+        if not lock.still_named():
+            log.error("the lock of this supervisor was deleted with its folder; it leaves, runners and strategies go on")
+            leave.set()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(leave.wait(), LOCK_EVERY_S)
 
 
 async def serve(runtime: Runtime, settings: Settings, secrets: Secrets, refused: Path, lock: locks.Lock) -> int:
