@@ -110,7 +110,7 @@ async def leave_with(lock: locks.Lock, leave: asyncio.Event) -> None:
     """Give the word to leave when the runtime folder was deleted or replaced: another supervisor may serve already."""
     while not leave.is_set():
         if not lock.still_named():
-            log.error("the lock of this supervisor was deleted with its folder; it leaves, runners and strategies go on")
+            log.error("the lock was deleted with its folder: the supervisor leaves, runners and strategies go on")
             leave.set()
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(leave.wait(), LOCK_EVERY_S)
