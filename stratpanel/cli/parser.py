@@ -247,10 +247,23 @@ def _schedule_commands(commands: Any) -> None:
     opened.add_argument("name", metavar="NAME")
     opened.add_argument("date", metavar="DATE")
     opened.add_argument("hours", metavar="HH:MM-HH:MM", nargs="+")
+    opened.add_argument("--partial", action="store_true", help="a shortened regular day, which every window follows")
     opened.add_argument("--why", required=True, metavar="TEXT")
-    undo = _add(actions, "clear", "remove your override of a date", "schedules", "calendar_clear")
+    hours = _add(actions, "hours", "override: regular hours from a date on", "schedules", "calendar_hours")
+    hours.add_argument("name", metavar="NAME")
+    hours.add_argument("date", metavar="DATE")
+    hours.add_argument("hours", metavar="HH:MM-HH:MM", nargs="+")
+    hours.add_argument("--days", metavar="DAYS", help=f"{DAYS_HELP} (the default)")
+    hours.add_argument("--why", required=True, metavar="TEXT")
+    valid = _add(actions, "valid", "say that all days through a date are entered", "schedules", "calendar_valid")
+    valid.add_argument("name", metavar="NAME")
+    valid.add_argument("date", metavar="DATE")
+    valid.add_argument("--why", required=True, metavar="TEXT")
+    undo = _add(actions, "clear", "take an override back", "schedules", "calendar_clear")
     undo.add_argument("name", metavar="NAME")
     undo.add_argument("date", metavar="DATE")
+    about = "what it says: of the day (default), of the hours from it on, or that all days through it are entered"
+    undo.add_argument("--about", choices=("day", "hours", "valid"), default="day", help=about)
 
 
 def _service_commands(commands: Any) -> None:

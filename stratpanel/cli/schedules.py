@@ -145,7 +145,7 @@ def calendar_check(options: argparse.Namespace) -> int:
 def _override(options: argparse.Namespace, body: dict[str, Any]) -> int:
     path = f"/api/calendars/{quote(options.name, safe='')}/overrides/{quote(options.date, safe='')}"
     connect(options).put(path, body)
-    print(f"{options.name} {options.date}: {body['why']}; applied at once")
+    print(f"{options.name} {options.date}: {options.why}; applied at once")
     return DONE
 
 
@@ -156,15 +156,31 @@ def calendar_close(options: argparse.Namespace) -> int:
 
 def calendar_open(options: argparse.Namespace) -> int:
     """A session on that date, with the hours given in the calendar's zone."""
-    windows = [dict(zip(("open", "close"), hours.split("-", 1), strict=False)) for hours in options.hours]
+    word = {"kind": "open", "windows": _windows(options.hours), "partial": options.partial, "why": options.why}
+    return _override(options, word)
+
+
+def calendar_hours(options: argparse.Namespace) -> int:
+    """Regular hours from that date on, in the calendar's zone."""
+    word = {"kind": "hours", "windows": _windows(options.hours), "days": options.days, "why": options.why}
+    return _override(options, word)
+
+
+def calendar_valid(options: argparse.Namespace) -> int:
+    """All days through that date are entered: the calendar answers until then."""
+    return _override(options, {"kind": "valid", "why": options.why})
+
+
+def _windows(hours: list[str]) -> list[dict[str, str]]:
+    windows = [dict(zip(("open", "close"), text.split("-", 1), strict=False)) for text in hours]
     if any(len(window) != 2 for window in windows):
         raise StratpanelError("hours are HH:MM-HH:MM, for example 18:00-19:00", code="USAGE")
-    return _override(options, {"kind": "open", "windows": windows, "why": options.why})
+    return windows
 
 
 def calendar_clear(options: argparse.Namespace) -> int:
-    """Remove the override of a date."""
+    """Take back what was said of a date, of the hours from it on, or of all days through it."""
     path = f"/api/calendars/{quote(options.name, safe='')}/overrides/{quote(options.date, safe='')}"
-    connect(options).delete(path)
+    connect(options).delete(path, {"about": options.about})
     print(f"{options.name} {options.date}: override removed; applied at once")
     return DONE

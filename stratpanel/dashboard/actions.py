@@ -70,11 +70,13 @@ class Actions:
         )
         return dict(answer or {})
 
-    async def override(self, calendar: str, day: str, word: Mapping[str, Any] | None) -> None:
-        """A person's own word about one day of a market (None takes it back); counts for all strategies at once."""
+    async def override(self, calendar: str, day: str, word: Mapping[str, Any] | None, about: str = "day") -> None:
+        """A person's own word about a market (None takes back what was said `about` that day); counts at once."""
         path = f"/api/calendars/{quote(calendar, safe='')}/overrides/{quote(day, safe='')}"
-        body = None if word is None else dict(word)
-        await self.ask("DELETE" if word is None else "PUT", path, body=body, action="change a calendar")
+        if word is None:
+            await self.ask("DELETE", path, query={"about": about}, action="change a calendar")
+        else:
+            await self.ask("PUT", path, body=dict(word), action="change a calendar")
 
 
 def strategy_path(id_: str) -> str:

@@ -105,7 +105,8 @@ class Wire(Scripted):
         word = message.get("override")
         if word is not None and not isinstance(word, dict):
             raise InvalidValue("a word about a day has a kind and a reason")
-        await self._actions.override(str(message.get("calendar")), str(message.get("date")), word)
+        about = str(message.get("about") or "day")
+        await self._actions.override(str(message.get("calendar")), str(message.get("date")), word, about)
 
     async def _get(self, message: Mapping[str, Any]) -> Any:
         path = str(message.get("path"))

@@ -1,4 +1,4 @@
-"""Writing `calendar_overrides.toml` for the API and the command line, one day at a time.
+"""Writing `calendar_overrides.toml` for the API and the command line, one row at a time.
 
 Keeps every comment and every other row byte for byte; checks the new text before it replaces the file, so that a file
 a person broke is never overwritten and ours never breaks one.
@@ -12,8 +12,9 @@ import tempfile
 from collections.abc import Iterable, Sequence
 from datetime import date
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal, get_args
 
+from stratpanel.market.clock import DAYS
 from stratpanel.market.errors import InvalidCalendar
 from stratpanel.market.overrides import Override, read_overrides
 
@@ -23,44 +24,64 @@ _HEAD = """# Holidays, sessions and hours that you know better than the calendar
 # calendar is one name, a list, or "india"
 """
 
+Subject = Literal["day", "hours", "valid"]  # one day; regular hours from a day on; through which day all is entered
+SUBJECTS: Final[tuple[Subject, ...]] = get_args(Subject)
+_DATED = {"hours": "from", "valid": "through"}
+
 
 def put_override(
     path: Path,
     calendar: str,
     day: date,
-    kind: Literal["closed", "open"],
+    kind: Literal["closed", "open", "hours", "valid"],
     reason: str,
     sessions: Sequence[str] = (),
     *,
     partial: bool = False,
+    days: Sequence[str] = (),
 ) -> None:
-    """Say that `calendar` is closed on `day`, or open in exactly these sessions ("09:15-15:30"); replaces what was said
-    of that day before. `partial` = a shortened regular day. Raises InvalidCalendar naming the field."""
+    """Say one thing about `calendar`, in place of what was said of the same before.
+
+    closed or open on `day` in exactly these sessions ("09:15-15:30"; `partial` = a shortened regular day); regular
+    `hours` from `day` on, on these weekdays (mon to fri unless given); or `valid`, all days through `day` are entered.
+    Raises InvalidCalendar naming the field.
+    """
     if not reason.strip():
         raise InvalidCalendar(
             "reason is missing; write why, for the one who reads it next", fields={"reason": "is missing"}
         )
-    text = _without(path, calendar, day)
-    lines = [f"[[{kind}]]", f"calendar = {_quoted(calendar)}", f"date = {day.isoformat()}"]
-    if kind == "open":
+    text = _without(path, calendar, day, subject_of(kind))
+    lines = [f"[[{kind}]]", f"calendar = {_quoted(calendar)}", f"{_DATED.get(kind, 'date')} = {day.isoformat()}"]
+    if kind in ("open", "hours"):
         lines.append(f"sessions = [{', '.join(_quoted(one) for one in sessions)}]")
-        if partial:
-            lines.append('kind = "partial"')
+    if kind == "open" and partial:
+        lines.append('kind = "partial"')
+    if kind == "hours" and days:
+        lines.append(f"days = [{', '.join(_quoted(one) for one in days)}]")
     lines.append(f"reason = {_quoted(reason.strip())}")
     base = text.rstrip("\n") if text.strip() else _HEAD.rstrip("\n")
     _write(path, base + "\n\n" + "\n".join(lines) + "\n")
 
 
-def remove_override(path: Path, calendar: str, day: date) -> bool:
-    """Take back what was said of `day` for `calendar`; False when nothing was. A list keeps its other calendars."""
-    if not any(_is_about(one, calendar, day) for one in read_overrides(path).rows):
+def remove_override(path: Path, calendar: str, day: date, subject: Subject = "day") -> bool:
+    """Take back what was said of `day`, the hours from it on, or all days through it being entered, for `calendar`;
+    False when nothing was. A list keeps its other calendars."""
+    if not any(_is_about(one, calendar, day, subject) for one in read_overrides(path).rows):
         return False
-    _write(path, _without(path, calendar, day))
+    _write(path, _without(path, calendar, day, subject))
     return True
 
 
+def subject_of(kind: str) -> Subject:
+    """What a row of this kind is about."""
+    return "hours" if kind == "hours" else "valid" if kind == "valid" else "day"
+
+
 def overrides_of(path: Path, calendar: str | None = None) -> list[dict[str, Any]]:
-    """The rows as the API shows them, in the file's order: kind, calendars, date, sessions, reason, line."""
+    """The rows as the API shows them, in their order: kind, calendars, date, sessions, partial, days, reason, line.
+
+    `days` are the weekdays of regular hours, else empty.
+    """
     found: list[dict[str, Any]] = []
     for one in sorted(read_overrides(path).rows, key=lambda row: row.line):
         if calendar is not None and calendar.upper() not in (name.upper() for name in one.calendars):
@@ -72,6 +93,8 @@ def overrides_of(path: Path, calendar: str | None = None) -> list[dict[str, Any]
                 "calendars": list(one.calendars),
                 "date": one.date.isoformat() if one.date else None,
                 "sessions": [f"{_minutes(a)}-{_minutes(b)}" for a, b in parts],
+                "days": [DAYS[n] for n in sorted(one.hours.days)] if one.hours is not None else [],
+                "partial": one.row is not None and one.row.kind == "partial",
                 "reason": one.reason,
                 "line": one.line,
             }
@@ -79,19 +102,19 @@ def overrides_of(path: Path, calendar: str | None = None) -> list[dict[str, Any]
     return found
 
 
-def _is_about(one: Override, calendar: str, day: date) -> bool:
+def _is_about(one: Override, calendar: str, day: date, subject: Subject) -> bool:
     names = {name.upper() for name in one.calendars}
-    return one.kind in ("closed", "open") and one.date == day and calendar.upper() in names
+    return one.kind != "calendar" and subject_of(one.kind) == subject and one.date == day and calendar.upper() in names
 
 
-def _without(path: Path, calendar: str, day: date) -> str:
-    """The file's text without the rows about this day of this calendar; absent = empty."""
+def _without(path: Path, calendar: str, day: date, subject: Subject) -> str:
+    """The file's text without the rows about this of this calendar; absent = empty."""
     overrides = read_overrides(path)
     if overrides.source is None:
         return ""
     lines = overrides.source.text.splitlines(keepends=True)
     for one in sorted(overrides.rows, key=lambda row: -row.line):
-        if not _is_about(one, calendar, day):
+        if not _is_about(one, calendar, day, subject):
             continue
         same = [row for row in overrides.rows if row.kind == one.kind]
         start, end = overrides.source.span(one.kind, same.index(one))

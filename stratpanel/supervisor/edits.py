@@ -9,10 +9,10 @@ import asyncio
 from datetime import date
 from glob import escape as glob_escape
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from stratpanel.market.errors import MarketError
-from stratpanel.market.overrides_file import put_override, remove_override
+from stratpanel.market.overrides_file import Subject, put_override, remove_override
 from stratpanel.model.errors import Conflict, InvalidValue, NotFound
 from stratpanel.model.ids import check_id
 from stratpanel.process import logfiles
@@ -169,26 +169,51 @@ class Edits:
             await asyncio.to_thread(logfiles.clear, core.log_path(unit.id))
         core.happened("log_cleared", unit, by, "its log was emptied")
 
-    async def override_calendar(self, name: str, day: date, override: Json | None, *, by: str) -> Json:
-        """The user's own word about a day, None takes it back; counts at once."""
+    async def override_calendar(
+        self, name: str, day: date, override: Json | None, *, about: str = "day", by: str
+    ) -> Json:
+        """The user's own word; None takes back what was said `about` that day. It counts at once."""
         core = self._core
         path = core.calendars.overrides_file
         assert path is not None
         try:
             calendar = core.calendars.get(name)
-            await asyncio.to_thread(_write_override, path, calendar.name, day, override)
+            await asyncio.to_thread(_write_override, path, calendar.name, day, override, about)
         except MarketError as error:
             kind = NotFound if core.calendars.find(name) is None else InvalidValue
             raise kind(error.message, code=error.code, fields=error.fields) from error
         core.calendars_changed()
-        words = f"{calendar.name} {day}: {override['kind']}" if override else f"{calendar.name} {day}: as shipped"
+        words = f"{calendar.name} {_said(day, override, about)}"
         core.happened("calendar", None, by, words)
         return {"calendar": calendar.name, "date": day.isoformat(), "override": override}
 
 
-def _write_override(path: Path, name: str, day: date, override: Json | None) -> None:
+def _said(day: date, override: Json | None, about: str) -> str:
+    """An override in a few words, for the event."""
     if override is None:
-        remove_override(path, name, day)
+        return {"hours": f"hours from {day} on: as shipped", "valid": f"days through {day}: as shipped"}.get(
+            about, f"{day}: as shipped"
+        )
+    hours = ", ".join(f"{window['open']}-{window['close']}" for window in override.get("windows") or ())
+    return {
+        "hours": f"hours from {day} on: {hours} ({override['why']})",
+        "valid": f"all days through {day} are entered ({override['why']})",
+        "open": f"{day}: open {hours} ({override['why']})",
+    }.get(override["kind"], f"{day}: closed ({override['why']})")
+
+
+def _write_override(path: Path, name: str, day: date, override: Json | None, about: str) -> None:
+    if override is None:
+        remove_override(path, name, day, cast(Subject, about))
         return
     sessions = [f"{window['open']}-{window['close']}" for window in override.get("windows") or ()]
-    put_override(path, name, day, override["kind"], str(override.get("why") or ""), sessions)
+    put_override(
+        path,
+        name,
+        day,
+        override["kind"],
+        str(override.get("why") or ""),
+        sessions,
+        partial=bool(override.get("partial")),
+        days=override.get("days") or (),
+    )

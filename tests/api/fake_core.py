@@ -368,9 +368,12 @@ class FakeCore:
 
     async def overrides(self, calendar: str | None) -> list[Json]:
         return [
-            {"kind": "closed", "calendars": ["NSE"], "date": "2026-12-01", "sessions": [], "reason": "x", "line": 1}
+            {"kind": "closed", "calendars": ["NSE"], "date": "2026-12-01", "reason": "x", "line": 1}
+            | {"sessions": [], "partial": False, "days": []}
         ]
 
-    async def override_calendar(self, name: str, day: date, override: Json | None, *, by: str) -> Json:
-        self.calls.append(("override", name, day, override, by))
+    async def override_calendar(
+        self, name: str, day: date, override: Json | None, *, about: str = "day", by: str
+    ) -> Json:
+        self.calls.append(("override", name, day, override, about, by))
         return {"name": name, "date": day.isoformat(), "override": override}

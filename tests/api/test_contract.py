@@ -347,6 +347,14 @@ def test_further_routes(served: Served) -> None:
     day = "/api/calendars/NSE/overrides/2026-12-01"
     assert served.call("PUT", day, {"kind": "closed", "why": "strike"}).status == 200
     assert served.call("DELETE", day).status == 200
+    hours = {"kind": "hours", "why": "circular 45", "windows": [{"open": "09:15", "close": "15:45"}], "days": "mon-wed"}
+    assert served.call("PUT", day, hours).json["override"]["days"] == ["mon", "tue", "wed"]
+    assert served.call("PUT", day, {**hours, "days": ["soon"]}).json["fields"]["days"]
+    assert served.call("PUT", day, {"kind": "hours", "why": "x"}).json["fields"]["windows"]
+    assert served.call("PUT", day, {"kind": "valid", "why": "all of 2027 entered"}).status == 200
+    assert served.call("DELETE", f"{day}?about=hours").status == 200
+    assert served.core.calls[-1][4] == "hours"
+    assert served.call("DELETE", f"{day}?about=noon").json["fields"]["about"]
     assert served.call("PUT", "/api/calendars/NSE/overrides/soon", {"kind": "closed", "why": "x"}).status == 422
     for wrong in ({}, {"kind": "closed"}, {"kind": "x", "why": "y"}, {"kind": "open", "why": "x"},
                   {"kind": "open", "why": "x", "windows": [{"open": "9", "close": "15:30"}]}):  # fmt: skip

@@ -226,6 +226,11 @@ def test_calendar_and_its_overrides(real: RealSupervisor) -> None:
     real.api.put(day, {"kind": "closed", "why": "strike"})
     assert not real.api.get("/api/calendars/NSE", {"from": "2026-12-01", "to": "2026-12-01"})
     real.api.delete(day)
+    real.api.put(day, {"kind": "hours", "why": "circular 45", "windows": [{"open": "09:15", "close": "15:45"}]})
+    row = real.api.get("/api/calendars/NSE", {"from": "2026-12-01", "to": "2026-12-01"})[0]
+    assert row["close"].startswith("2026-12-01T10:15")
+    assert "hours from 2026-12-01 on: 09:15-15:45 (circular 45)" in real.api.get("/api/events")["events"][-1]["message"]
+    real.api.delete(day, {"about": "hours"})
     assert real.api.get("/api/calendars/NSE", {"from": "2026-12-01", "to": "2026-12-01"})
 
 
@@ -237,9 +242,11 @@ def test_panic_refuses_starts_until_resume(real: RealSupervisor, ws: Workspace) 
     with pytest.raises(errors.Conflict) as refused:
         ws["tick"].start()
     assert refused.value.code == "PANIC"
-    assert "tick" not in [item["id"] for item in ws.resume()["would_start"]] or True
+    assert [item["id"] for item in ws.resume()["would_start"]] == ["tick"], "a person wanted it to run"
+    assert not ws["tick"].pid, "what resume lists waits for a yes"
     ws.resume(yes=True)
-    assert ws["tick"].start().state == "running"
+    wait_for(lambda: ws["tick"].state == "running", 20, "the start that was listed")
+    assert ws["tick"].pid not in (None, pid)
 
 
 def test_rename_and_duplicate(real: RealSupervisor) -> None:

@@ -243,6 +243,16 @@ def test_calendars(bench: Workbench) -> None:
     assert "2026-11-07" in {row["date"] for row in json.loads(bench.cli(*show).stdout)}
     bench.cli("calendar", "clear", "NSE", "2026-11-09")
     assert "2026-11-09" in {row["date"] for row in json.loads(bench.cli(*show).stdout)}
+    bench.cli("calendar", "hours", "NSE", "2026-11-09", "09:15-15:45", "--days", "mon-wed", "--why", "circular 45")
+    days = {row["date"]: row for row in json.loads(bench.cli(*show).stdout)}
+    assert days["2026-11-09"]["close"].startswith("2026-11-09T10:15")
+    bench.cli("calendar", "clear", "NSE", "2026-11-09", "--about", "hours")
+    days = {row["date"]: row for row in json.loads(bench.cli(*show).stdout)}
+    assert days["2026-11-09"]["close"].startswith("2026-11-09T10:00")
+    bench.cli("calendar", "valid", "NSE", "2029-12-31", "--why", "entered by hand")
+    listed = {row["name"]: row for row in json.loads(bench.cli("calendar", "list", "--json").stdout)}
+    assert listed["NSE"]["valid_through"] == "2029-12-31"
+    assert "2029-12-31  valid" in bench.cli("calendar", "overrides", "NSE").stdout
     assert bench.cli("calendar", "show", "NOWHERE", check=False).returncode == 4
 
 

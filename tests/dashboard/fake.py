@@ -55,6 +55,11 @@ def stamp(epoch: float) -> str:
     return datetime.fromtimestamp(epoch, UTC).isoformat()
 
 
+def _about(kind: str) -> str:
+    """What a row of the overrides is about, as the supervisor has it."""
+    return kind if kind in ("hours", "valid") else "day"
+
+
 class FakeWorkspace:
     """Source and Calls in one."""
 
@@ -234,12 +239,16 @@ class FakeWorkspace:
         if path == "/api/calendar-overrides":
             return {"overrides": self.overrides}
         if path.startswith("/api/calendars/") and method != "GET":
-            self.overrides = [row for row in self.overrides if row["date"] != parts[5]]
+            about = _about(body["kind"]) if method == "PUT" else (query or {}).get("about", "day")
+            taken = [row for row in self.overrides if row["date"] == parts[5] and _about(row["kind"]) == about]
+            self.overrides = [row for row in self.overrides if row not in taken]
             if method == "PUT":
                 if not body["why"].strip():
                     raise InvalidValue("why is missing", fields={"why": "is missing; write a reason"})
                 sessions = [f"{one['open']}-{one['close']}" for one in body.get("windows", ())]
                 row = {"kind": body["kind"], "calendars": [parts[3]], "date": parts[5], "sessions": sessions}
+                row["partial"] = bool(body.get("partial"))
+                row["days"] = ["mon", "tue"] if body.get("days") else []
                 self.overrides.append({**row, "reason": body["why"], "line": 7})
             self._later(self.happen, "calendar", None, f"{parts[3]} {parts[5]} changed")
             return {}

@@ -67,6 +67,30 @@ def test_a_day_is_closed_changed_and_taken_back_and_another_operator_sees_it(ser
     put = [body for method, path, body in server.order("calls") if method == "PUT" and "/overrides/" in path][-1]
     assert put["windows"] == [{"open": "18:00", "close": "19:00"}, {"open": "20:00", "close": "21:00"}]
 
+    page.get_by_role("button", name="Add a day").click()
+    form = page.get_by_role("dialog")
+    form.get_by_label("Day", exact=True).fill(day)
+    form.get_by_label("What").select_option("Regular hours from this day on")
+    form.get_by_label("Weekdays").fill("mon-tue")
+    form.get_by_placeholder("09:15-15:30").fill("09:15-15:45")
+    form.get_by_label("Why").fill("circular 45")
+    form.get_by_role("button", name="Save").click()
+    hours = other.locator(".days .mine li", has_text="regular hours 09:15-15:45 on mon, tue")
+    expect(hours).to_contain_text("circular 45")
+    put = [body for method, path, body in server.order("calls") if method == "PUT" and "/overrides/" in path][-1]
+    assert put == {
+        "kind": "hours",
+        "why": "circular 45",
+        "days": "mon-tue",
+        "windows": [{"open": "09:15", "close": "15:45"}],
+    }
+    hours.get_by_role("button", name=f"remove your word about hours {day}").click()
+    box = other.get_by_role("dialog")
+    expect(box).to_contain_text("The hours of NSE from that day on are as shipped again")
+    box.get_by_role("button", name="Remove").click()
+    expect(hours).to_have_count(0)
+    expect(other.locator(".days .mine li").first).to_contain_text("evening only")
+
     other.get_by_role("button", name=f"remove your word about {day}").click()
     other.get_by_role("dialog").get_by_role("button", name="Remove").click()
     for one in (cell, seen):

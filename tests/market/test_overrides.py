@@ -276,10 +276,38 @@ def test_removing_one_calendar_of_a_list_keeps_the_others(file: Path) -> None:
     )
     assert remove_override(file, "BSE", day("2026-11-25"))
     assert overrides_of(file) == [
-        {"kind": "closed", "calendars": ["NSE", "NFO"], "date": "2026-11-25", "sessions": [], "reason": "x", "line": 1}
+        {"kind": "closed", "calendars": ["NSE", "NFO"], "date": "2026-11-25", "reason": "x", "line": 1}
+        | {"sessions": [], "partial": False, "days": []}
     ]
     assert "# all" in file.read_text(encoding="utf-8")
     assert overrides_of(file, "BSE") == []
+
+
+def closes(found: CalendarStore, name: str, first: str, last: str) -> list[str]:
+    """When its sessions close, on the exchange's clock."""
+    ends = [session.close for session in found.get(name).sessions(day(first), day(last))]
+    return [f"{end.astimezone(found.get(name).timezone):%Y-%m-%d %H:%M}" for end in ends]
+
+
+def test_hours_from_a_day_on_and_how_far_days_are_entered_are_written_and_taken_back(file: Path) -> None:
+    file.write_text(MINE, encoding="utf-8")
+    assert closes(store(file), "NFO", "2026-12-15", "2026-12-16") == ["2026-12-15 15:50", "2026-12-16 15:50"]
+    put_override(file, "NFO", day("2026-12-14"), "hours", "circular 45", ["09:15-15:45"], days=["mon", "tue"])
+    put_override(file, "NFO", day("2026-12-14"), "hours", "circular 46", ["09:15-15:46"], days=["mon", "tue"])
+    put_override(file, "NFO", day("2026-12-14"), "closed", "a day of the same date")
+    assert closes(store(file), "NFO", "2026-12-11", "2026-12-18") == ["2026-12-11 15:50", "2026-12-15 15:46"]
+    rows = [row for row in overrides_of(file, "NFO") if row["date"] == "2026-12-14"]
+    assert [(row["kind"], row["days"], row["reason"]) for row in rows] == [
+        ("hours", ["mon", "tue"], "circular 46"),
+        ("closed", [], "a day of the same date"),
+    ]
+    assert remove_override(file, "nfo", day("2026-12-14"), "hours")
+    assert not remove_override(file, "NFO", day("2026-12-14"), "hours")
+    assert remove_override(file, "NFO", day("2026-12-14"))
+    put_override(file, "NSE", day("2030-12-31"), "valid", "entered by hand")
+    assert store(file).get("NSE").valid_through == day("2030-12-31")
+    assert remove_override(file, "NSE", day("2030-12-31"), "valid")
+    assert file.read_text(encoding="utf-8").rstrip("\n") == MINE.rstrip("\n")
 
 
 def test_what_cannot_be_right_is_not_written(file: Path) -> None:

@@ -2,6 +2,8 @@
 // the person's own days with their reasons, which can be added and taken back here.
 
 const DAY_MS = 86400000, KINDS_OF_DAY = {regular: "open", short: "shortened", special: "special session", holiday: "closed", weekend: "weekend", unknown: "past the calendar's data"}
+const KINDS_OF_WORD = [["closed", "Closed all day"], ["open", "Open in these sessions"], ["short", "A shortened day, in these sessions"], ["hours", "Regular hours from this day on"], ["valid", "All days through this one are entered"]]
+const ABOUT = {closed: "day", open: "day", hours: "hours", valid: "valid"} // calendars of one's own are made by hand
 const keyOf = (date) => date.toISOString().slice(0, 10)
 
 class MarketDays {
@@ -37,7 +39,7 @@ class MarketDays {
     setText(this.title, "Calendar " + market)
     setText(this.note, problem)
     this.add.disabled = !this.may
-    this.add.title = this.may ? "a holiday, a session, or other hours on one day" : "Changing a calendar needs the role admin"
+    this.add.title = this.may ? "a holiday, a session, other hours, or how far the days are known" : "Changing a calendar needs the role admin"
     const kinds = new Map()
     for (const s of sessions) { kinds.set(s.date, [...(kinds.get(s.date) || []), s]) }
     const own = new Map(overrides.filter((row) => row.date && ["closed", "open"].includes(row.kind)).map((row) => [row.date, row]))
@@ -49,7 +51,7 @@ class MarketDays {
     const differing = [...kinds.values()].flat().filter((s) => s.kind !== "regular" && s.date >= today && !own.has(s.date)).slice(0, 6)
     const rows = [...overrides].sort((a, b) => (a.date || "").localeCompare(b.date || ""))
     this.mine.replaceChildren(
-      h("div", {class: "title"}, "Your own days"),
+      h("div", {class: "title"}, "Your own days and hours"),
       rows.length ? h("ul", {}, rows.map((row) => this.own(row, today))) : h("p", {class: "muted"}, "None: the days are as shipped."),
       ...(differing.length ? [h("div", {class: "title"}, "Coming days that differ"), h("ul", {}, differing.map((s) => h("li", {}, h("b", {}, s.date), h("span", {}, `${s.kind.replace("_", " ")} ${this.hours(s)}`), h("span", {class: "muted why"}, s.why || ""))))] : []))
   }
@@ -78,15 +80,17 @@ class MarketDays {
   }
 
   own(row, today) {
-    const words = {closed: "closed", open: "open " + row.sessions.join(", "), hours: "from then on, hours " + row.sessions.join(", "), valid: "all days until then are entered", calendar: "calendar of your own"}[row.kind]
-    const removable = ["closed", "open"].includes(row.kind) && row.calendars.some((name) => name.toUpperCase() === this.model.market.toUpperCase())
-    const remove = removable ? button("Remove", null, () => this.remove(row), {disabled: !this.may, "aria-label": `remove your word about ${row.date}`, title: this.may ? "the day is as shipped again" : "Changing a calendar needs the role admin"}) : h("span", {class: "muted", title: "strategies/calendar_overrides.toml"}, `line ${row.line} of the file`)
+    const words = {closed: "closed", open: (row.partial ? "shortened, open " : "open ") + row.sessions.join(", "), hours: `from then on, regular hours ${row.sessions.join(", ")} on ${(row.days || []).join(", ")}`, valid: "all days until then are entered", calendar: "calendar of your own"}[row.kind]
+    const removable = row.kind in ABOUT && row.calendars.some((name) => name.toUpperCase() === this.model.market.toUpperCase())
+    const remove = removable ? button("Remove", null, () => this.remove(row), {disabled: !this.may, "aria-label": `remove your word about ${ABOUT[row.kind] === "day" ? "" : ABOUT[row.kind] + " "}${row.date}`, title: this.may ? "as shipped again" : "Changing a calendar needs the role admin"}) : h("span", {class: "muted", title: "strategies/calendar_overrides.toml"}, `line ${row.line} of the file`)
     return h("li", {class: row.date && row.date < today && row.kind !== "hours" ? "past" : ""}, h("b", {}, row.date || ""), h("span", {}, `${words}${row.calendars.length > 1 || !removable ? ` (${row.calendars.join(", ")})` : ""}`), h("span", {class: "muted why"}, row.reason), remove)
   }
 
   async remove(row) {
-    if (!(await confirmBox(this.root, {title: `Take back your word about ${row.date}?`, lines: [`${this.model.market} is as shipped on that day again, for every strategy and at once.`], yes: "Remove", focusYes: true}))) { return }
-    try { await this.store.ask("override", {calendar: this.model.market, date: row.date, override: null}); this.model.send_msg({do: "again"}) }
+    const about = ABOUT[row.kind], {market} = this.model
+    const line = {day: `${market} is as shipped on that day again`, hours: `The hours of ${market} from that day on are as shipped again`, valid: `${market} is known as far as shipped again; past that nothing starts by itself`}[about]
+    if (!(await confirmBox(this.root, {title: `Take back your word about ${row.date}?`, lines: [line + ", for every strategy and at once."], yes: "Remove", focusYes: true}))) { return }
+    try { await this.store.ask("override", {calendar: market, date: row.date, about, override: null}); this.model.send_msg({do: "again"}) }
     catch (error) { this.store.toast("bad", error.message) }
   }
 
@@ -94,20 +98,24 @@ class MarketDays {
     if (!this.may) { this.store.toast("info", "Changing a calendar needs the role admin"); return }
     const {market} = this.model
     const date = h("input", {type: "date", class: "field", value: day, required: true})
-    const kind = h("select", {onchange: () => shape()}, [["closed", "Closed all day"], ["open", "Open in these sessions"]].map(([v, t]) => h("option", {value: v}, t)))
+    const kind = h("select", {onchange: () => shape()}, KINDS_OF_WORD.map(([v, t]) => h("option", {value: v}, t)))
     const sessions = h("input", {type: "text", class: "field", placeholder: "09:15-15:30", spellcheck: "false", value: mine?.sessions?.join(", ") || (parts || []).map((s) => this.hours(s).replace("–", "-")).join(", ")})
+    const days = h("input", {type: "text", class: "field", placeholder: "mon-fri", spellcheck: "false"})
     const why = h("input", {type: "text", class: "field", placeholder: "exchange circular 123/2026", value: mine?.reason || ""})
-    kind.value = mine?.kind || "closed"
+    kind.value = mine?.partial ? "short" : mine?.kind || "closed"
     const problem = h("p", {class: "problem", role: "alert"}), label = (text, field, hint) => h("label", {}, h("span", {}, text), field, hint ? h("small", {class: "muted"}, hint) : null)
     const hours = label("Sessions", sessions, `On the clock of ${market}. Several: 09:15-12:30, 18:00-19:00. A close not after its open is on the next day.`)
+    const weekdays = label("Weekdays", days, "mon-fri unless you say otherwise; several: mon, wed, fri.")
     const save = button("Save", null, () => store(), {class: "solid"}), back = button("Cancel", null, () => close())
-    const box = h("dialog", {class: "ask day-form", "aria-label": `Your word about a day of ${market}`}, h("h2", {}, `Your word about a day of ${market}`), h("p", {}, "It counts for every strategy of this workspace, at once: what should run by it is started, what should not is stopped. Stopping a process does not close positions."),
-      label("Day", date), label("What", kind), hours, label("Why", why, "for the one who reads it next"), problem, h("div", {class: "buttons"}, back, save))
-    const shape = () => { hours.hidden = kind.value !== "open" }
+    const box = h("dialog", {class: "ask day-form", "aria-label": `Your word about ${market}`}, h("h2", {}, `Your word about ${market}`), h("p", {}, "It counts for every strategy of this workspace, at once: what should run by it is started, what should not is stopped. Stopping a process does not close positions."),
+      label("Day", date), label("What", kind), hours, weekdays, label("Why", why, "for the one who reads it next"), problem, h("div", {class: "buttons"}, back, save))
+    const shape = () => { hours.hidden = ["closed", "valid"].includes(kind.value); weekdays.hidden = kind.value !== "hours" }
     const close = () => { box.close(); box.remove() }
     const store = async () => {
-      const override = {kind: kind.value, why: why.value}
-      if (kind.value === "open") {
+      const override = {kind: kind.value === "short" ? "open" : kind.value, why: why.value}
+      if (kind.value === "short") { override.partial = true }
+      if (days.value.trim() && kind.value === "hours") { override.days = days.value }
+      if (!hours.hidden) {
         override.windows = sessions.value.split(/[,;]/).filter((part) => part.trim()).map((part) => { const [open, to] = part.split(/[-–]/).map((t) => t?.trim()); return {open, close: to || ""} })
       }
       save.disabled = true

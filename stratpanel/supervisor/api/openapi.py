@@ -9,6 +9,7 @@ from functools import cache
 from typing import Any, Final
 
 from stratpanel import __version__
+from stratpanel.market.overrides_file import SUBJECTS
 from stratpanel.model.ids import ID_PATTERN
 from stratpanel.supervisor.api.openapi_schemas import ANY_OBJECT, TEXT, TRUTH, an_object, list_of, ref, schemas
 
@@ -169,8 +170,13 @@ def _workspace_paths() -> Part:
             )
         },
         "/api/calendars/{name}/overrides/{date}": {
-            "put": _do("the user's own word about a day", ANY_OBJECT, ref("CalendarOverride"), required=True),
-            "delete": _do("take it back", ANY_OBJECT),
+            "put": _do(
+                "the user's own word: a day closed or open, hours from it on, or all days through it entered",
+                ANY_OBJECT,
+                ref("CalendarOverride"),
+                required=True,
+            ),
+            "delete": _do("take it back", ANY_OBJECT, query=(_parameter("about", {"enum": list(SUBJECTS)}),)),
         },
         "/api/events": {
             "get": _get("what happened", an_object(events=list_of(ref("Event"))), since, _whole("limit", 1, 10_000))

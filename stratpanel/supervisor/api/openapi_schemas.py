@@ -7,8 +7,10 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from stratpanel.market.clock import DAYS
 from stratpanel.model import schema
 from stratpanel.model.ids import ID_PATTERN
+from stratpanel.model.kinds import Days
 from stratpanel.model.strategy import Strategy
 
 REFS: Final = "#/components/schemas/"
@@ -107,9 +109,11 @@ def schemas() -> dict[str, Schema]:
         "CalendarOverride": {
             "type": "object",
             "properties": {
-                "kind": {"enum": ["closed", "open"]},
+                "kind": {"enum": ["closed", "open", "hours", "valid"]},
                 "why": {"type": "string", "minLength": 1},
                 "windows": list_of(an_object(open=CLOCK_TIME, close=CLOCK_TIME)),
+                "partial": {"type": "boolean"},
+                "days": Days().json_schema(),
             },
             "required": ["kind", "why"],
         },
@@ -118,6 +122,8 @@ def schemas() -> dict[str, Schema]:
             calendars=list_of(TEXT),
             date=or_null({"type": "string", "format": "date"}),
             sessions=list_of(TEXT),
+            partial=TRUTH,
+            days=list_of({"enum": list(DAYS)}),
             reason=TEXT,
             line={"type": "integer"},
         ),

@@ -176,10 +176,12 @@ class Core(Protocol):
         """The user's own rows, of all calendars or one: `{"kind", "calendars", "date", "sessions", "reason", …}`."""
         ...
 
-    async def override_calendar(self, name: str, day: date, override: Json | None, *, by: str) -> Json:
-        """The user's own word about a day, None takes it back.
+    async def override_calendar(
+        self, name: str, day: date, override: Json | None, *, about: str = "day", by: str
+    ) -> Json:
+        """The user's own word; None takes back what was said `about` the day, the hours from it on, or all through it.
 
-        `{"kind": "closed|open", "windows": [{"open", "close"}], "why"}`
+        `{"kind": "closed|open|hours|valid", "why", "windows": [{"open", "close"}], "partial", "days"}`
         """
         ...
 

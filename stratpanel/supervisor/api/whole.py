@@ -6,6 +6,8 @@ import re
 from typing import ClassVar, Final
 
 from stratpanel import PROTOCOL, __version__
+from stratpanel.market.overrides_file import SUBJECTS
+from stratpanel.model.kinds import Days
 from stratpanel.supervisor.api import wire
 from stratpanel.supervisor.api.access import Role
 from stratpanel.supervisor.api.openapi import document
@@ -153,28 +155,43 @@ class CalendarOverrides(Route):
 
 
 class CalendarOverride(Route):
-    """PUT, DELETE /api/calendars/{name}/overrides/{date}"""
+    """PUT /api/calendars/{name}/overrides/{date} · DELETE …?about=day|hours|valid"""
 
     async def put(self, name: str, date: str) -> None:
-        """Write the user's own word about one day into strategies/calendar_overrides.toml."""
+        """Write the user's own word into strategies/calendar_overrides.toml: about this day, the hours from it on, or
+        all days through it."""
         override = calendar_override(self.json_body())
-        await self.done(await self.core.override_calendar(name, wire.required_day("date", date), override, by=self.by))
+        day = wire.required_day("date", date)
+        await self.done(await self.core.override_calendar(name, day, override, by=self.by))
 
     async def delete(self, name: str, date: str) -> None:
-        """Take the user's word about one day back."""
-        await self.done(await self.core.override_calendar(name, wire.required_day("date", date), None, by=self.by))
+        """Take the user's word back."""
+        day, about = wire.required_day("date", date), self.query("about") or "day"
+        if about not in SUBJECTS:
+            raise wire.invalid("about", f"must be one of {', '.join(SUBJECTS)}")
+        await self.done(await self.core.override_calendar(name, day, None, about=about, by=self.by))
 
 
 def calendar_override(body: Json) -> Json:
-    """The user's word about a day, checked as far as no calendar is needed for it; raises InvalidValue."""
+    """The user's own word, checked as far as no calendar is needed for it; raises InvalidValue."""
     kind, why = text_field(body, "kind"), (text_field(body, "why") or "").strip()
-    if kind not in ("closed", "open"):
-        raise wire.invalid("kind", "must be closed or open")
+    if kind not in ("closed", "open", "hours", "valid"):
+        raise wire.invalid("kind", "must be closed or open for a day, hours from it on, or valid through it")
     if not why:
         raise wire.invalid("why", "is missing; write a reason for the one who reads it next")
-    windows = body.get("windows")
-    if kind == "closed":
+    if kind in ("closed", "valid"):
         return {"kind": kind, "why": why}
+    word: Json = {"kind": kind, "why": why, "windows": _windows(body.get("windows"))}
+    if kind == "open":
+        return {**word, "partial": bool_field(body, "partial") or False}
+    try:
+        days = Days().from_json(body["days"]) if body.get("days") else []
+    except ValueError as error:
+        raise wire.invalid("days", str(error)) from None
+    return {**word, "days": days}
+
+
+def _windows(windows: object) -> list[Json]:
     if not isinstance(windows, list) or not 1 <= len(windows) <= MOST_SESSIONS:
         raise wire.invalid("windows", 'must be a list like [{"open": "09:15", "close": "15:30"}]')
     for place, window in enumerate(windows):
@@ -182,4 +199,4 @@ def calendar_override(body: Json) -> Json:
             value = window.get(name) if isinstance(window, dict) else None
             if not isinstance(value, str) or not CLOCK_TIME.fullmatch(value):
                 raise wire.invalid(f"windows[{place}].{name}", "is not HH:MM")
-    return {"kind": kind, "why": why, "windows": [{"open": w["open"], "close": w["close"]} for w in windows]}
+    return [{"open": window["open"], "close": window["close"]} for window in windows]
