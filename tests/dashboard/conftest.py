@@ -109,29 +109,33 @@ def in_thread(work: Coroutine[Any, Any, T]) -> T:
         return thread.submit(asyncio.run, work).result(60)
 
 
+def fake_server(
+    workspace: Path,
+    count: int = 11,
+    *options: str,
+    toml: str = "",
+    token: bool = False,
+    users: dict[str, str] | None = None,
+    ready: str = "",
+) -> Server:
+    """The real server and pages over `count` fake strategies, in a new folder."""
+    workspace.mkdir()
+    (workspace / "stratpanel.toml").write_text(toml, encoding="utf-8")
+    if users:
+        (workspace / "users.json").write_text(json.dumps(users), encoding="utf-8")
+    command = [sys.executable, "-m", "tests.dashboard.fake_serve", str(count), "--workspace", str(workspace)]
+    command += ["--port", "0", "--no-open", *([] if token else ["--no-token"]), *options]
+    return Server(command, workspace, ready)
+
+
 @pytest.fixture
 def serve(tmp_path: Path) -> Iterator[Serve]:
-    """`serve(count, *options)`: the real server and pages over `count` fake strategies."""
-    servers = []
+    """`serve(count, *options)`: a `fake_server` of the test's own."""
+    servers: list[Server] = []
 
-    def start(
-        count: int = 11,
-        *options: str,
-        toml: str = "",
-        token: bool = False,
-        users: dict[str, str] | None = None,
-        ready: str = "",
-    ) -> Server:
-        workspace = tmp_path / f"desk{len(servers)}"
-        workspace.mkdir()
-        (workspace / "stratpanel.toml").write_text(toml, encoding="utf-8")
-        if users:
-            (workspace / "users.json").write_text(json.dumps(users), encoding="utf-8")
-        command = [sys.executable, "-m", "tests.dashboard.fake_serve", str(count), "--workspace", str(workspace)]
-        command += ["--port", "0", "--no-open", *([] if token else ["--no-token"]), *options]
-        server = Server(command, workspace, ready)
-        servers.append(server)
-        return server
+    def start(*args: Any, **fields: Any) -> Server:
+        servers.append(fake_server(tmp_path / f"desk{len(servers)}", *args, **fields))
+        return servers[-1]
 
     yield start
     for server in servers:
