@@ -7,6 +7,9 @@ PYTEST ?=
 SERVE  ?=
 JOBS   ?= 4
 
+# Compiled files are kept whatever the caller's environment says: the suite starts some hundred interpreters.
+export PYTHONDONTWRITEBYTECODE :=
+
 .PHONY: serve test lint unit bench soak browser clean
 .DELETE_ON_ERROR:
 
@@ -22,10 +25,11 @@ lint: $(VENV)/.for-test
 	$(BIN)/lint-imports
 
 # Three parts: what shares the cores well, what drives a browser, and what measures how soon we are back after kills.
+# The folders of the latter two spare their workers the collection of all others; tests/conftest.py holds to them.
 unit: $(VENV)/.for-test browser
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup --no-loadscope-reorder -m "not browser and not chaos" $(PYTEST)
-	$(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder -m "browser" $(PYTEST)
-	$(BIN)/python -m pytest -n 1 -m "chaos" $(PYTEST)
+	$(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder -m "browser" $(PYTEST) tests/dashboard tests/notebook
+	$(BIN)/python -m pytest -n 1 -m "chaos" $(PYTEST) tests/chaos tests/logs
 
 bench: $(VENV)/.for-test
 	$(BIN)/python -m benchmarks

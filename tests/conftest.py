@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 CHECKOUT = Path(__file__).resolve().parent.parent
+PARTS = {"browser": ("dashboard", "notebook"), "chaos": ("chaos", "logs")}  # as the Makefile runs them
 SESSION_MARK = "STRATPANEL_TEST_SESSION"
 _BEFORE: pytest.StashKey[dict[str, int]] = pytest.StashKey()
 _OWN_FOLDER: pytest.StashKey[Path] = pytest.StashKey()
@@ -51,6 +52,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         return 2 if group is None else 0 if str(group.args[0]).startswith("minutes") else 1
 
     items.sort(key=rank)
+    for item in items:
+        room = item.path.relative_to(CHECKOUT / "tests").parts[0]
+        for part, rooms in PARTS.items():
+            if item.get_closest_marker(part) is not None and room not in rooms:
+                raise pytest.UsageError(f"{item.nodeid}: {part} tests live in tests/{' or tests/'.join(rooms)}")
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:

@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, Phase, settings
-from openapi_spec_validator import validate
 from schemathesis.checks import CHECKS
 
 from stratpanel.model.errors import Conflict
@@ -52,11 +51,19 @@ def fuzzable() -> dict[str, Any]:
     return found
 
 
-schema = schemathesis.openapi.from_dict(fuzzable()).exclude(path_regex=f"{ENDLESS}|{FATAL}")
+@pytest.fixture(scope="module")
+def schema() -> Any:
+    """What schemathesis works from; in a fixture, since its making takes seconds and every worker collects."""
+    return schemathesis.openapi.from_dict(fuzzable())
+
+
+lazy = schemathesis.pytest.from_fixture("schema").exclude(path_regex=f"{ENDLESS}|{FATAL}")
 seen: Counter[int] = Counter()
 
 
 def test_the_document_is_valid_openapi_3_1() -> None:
+    from openapi_spec_validator import validate  # its import takes seconds, and every worker collects
+
     validate(document("http://127.0.0.1:1"))
 
 
@@ -98,7 +105,7 @@ def checks() -> list[Any]:
     return [CHECKS.get_one(name) for name in CHECKED]
 
 
-@schema.parametrize()
+@lazy.parametrize()
 @settings(
     max_examples=EXAMPLES,
     deadline=None,
