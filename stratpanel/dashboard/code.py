@@ -11,9 +11,9 @@ from collections.abc import Mapping
 from typing import Any
 
 import panel as pn
-import panel_material_ui as pmui
 import param
 
+from stratpanel.dashboard import material
 from stratpanel.dashboard.actions import strategy_path
 from stratpanel.dashboard.assets import Scripted, script, styles
 from stratpanel.dashboard.forms import words_of
@@ -142,6 +142,7 @@ class SourceEditor(pn.viewable.Viewer):
             self._compare,
             self._edit,
             self._said,
+            material.Code(),
             sizing_mode="stretch_width",
             margin=0,
             stylesheets=[BAR],
@@ -160,8 +161,8 @@ class SourceEditor(pn.viewable.Viewer):
     def __panel__(self) -> pn.Column:
         return self._layout
 
-    def _button(self, label: str, work: Any, *, primary: bool = False) -> pmui.Button:
-        made = pmui.Button(
+    def _button(self, label: str, work: Any, *, primary: bool = False) -> material.Button:
+        made = material.Button(
             label=label,
             size="small",
             button_type="primary" if primary else "default",

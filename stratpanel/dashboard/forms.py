@@ -13,9 +13,9 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import panel as pn
-import panel_material_ui as pmui
 import param
 
+from stratpanel.dashboard import material
 from stratpanel.dashboard.look import FONT
 from stratpanel.model import schema
 from stratpanel.model.errors import InvalidValue
@@ -122,23 +122,23 @@ class Field:
         helped = {**base, "helper_text": self.hint}
         if isinstance(kind, Days):
             return (
-                pmui.CheckButtonGroup(options=WEEKDAYS, size="small", margin=(10, 8, 4, 0), button_type="primary"),
+                material.CheckButtonGroup(options=WEEKDAYS, size="small", margin=(10, 8, 4, 0), button_type="primary"),
                 list,
                 list,
                 "value",
             )
         if isinstance(kind, param.Boolean):
             return (
-                pmui.Checkbox(**{**base, "label": self.hint[:1].upper() + self.hint[1:] if not width else label}),
+                material.Checkbox(**{**base, "label": self.hint[:1].upper() + self.hint[1:] if not width else label}),
                 bool,
                 bool,
                 "value",
             )
         if isinstance(kind, param.Selector):
-            return pmui.Select(options=list(kind.objects), **helped), str, str, "value"
+            return material.Select(options=list(kind.objects), **helped), str, str, "value"
         if self._options is not None:
             return (
-                pmui.AutocompleteInput(
+                material.AutocompleteInput(
                     options=list(self._options), restrict=False, min_characters=0, case_sensitive=False, **helped
                 ),
                 str,
@@ -147,21 +147,21 @@ class Field:
             )
         if isinstance(kind, param.Number):
             return (
-                pmui.TextInput(**helped),
+                material.TextInput(**helped),
                 _number,
                 lambda value: f"{value:g}" if isinstance(value, float) else str(value),
                 "value_input",
             )
         if isinstance(kind, Variables):
             return (
-                pmui.TextAreaInput(rows=3, max_rows=12, auto_grow=True, placeholder="NAME=value", **helped),
+                material.TextAreaInput(rows=3, max_rows=12, auto_grow=True, placeholder="NAME=value", **helped),
                 _variables,
                 lambda value: "\n".join(f"{k}={v}" for k, v in value.items()),
                 "value_input",
             )
         if isinstance(kind, JsonObject):
             return (
-                pmui.TextAreaInput(rows=2, max_rows=12, auto_grow=True, **helped),
+                material.TextAreaInput(rows=2, max_rows=12, auto_grow=True, **helped),
                 _json,
                 lambda value: json.dumps(value, indent=1) if value else "",
                 "value_input",
@@ -169,27 +169,27 @@ class Field:
         if isinstance(kind, Texts):
             if self.name == "tags":
                 return (
-                    pmui.TextInput(placeholder="comma separated", **helped),
+                    material.TextInput(placeholder="comma separated", **helped),
                     lambda text: [word.strip() for word in text.split(",") if word.strip()],
                     ", ".join,
                     "value_input",
                 )
             return (
-                pmui.TextAreaInput(rows=2, max_rows=12, auto_grow=True, placeholder="one per line", **helped),
+                material.TextAreaInput(rows=2, max_rows=12, auto_grow=True, placeholder="one per line", **helped),
                 _lines,
                 "\n".join,
                 "value_input",
             )
         if isinstance(kind, IdOrCommand):
             return (
-                pmui.TextInput(**helped),
+                material.TextInput(**helped),
                 _command,
                 lambda value: json.dumps(value) if isinstance(value, list) else str(value),
                 "value_input",
             )
         if self.name == "notes":
-            return pmui.TextAreaInput(rows=3, max_rows=20, auto_grow=True, **helped), str, self._text, "value_input"
-        return pmui.TextInput(**helped), str, self._text, "value_input"
+            return material.TextAreaInput(rows=3, max_rows=20, auto_grow=True, **helped), str, self._text, "value_input"
+        return material.TextInput(**helped), str, self._text, "value_input"
 
     @staticmethod
     def _text(value: Any) -> str:

@@ -9,8 +9,8 @@ import uuid
 from typing import Any
 
 import panel as pn
-import panel_material_ui as pmui
 
+from stratpanel.dashboard import material
 from stratpanel.dashboard.actions import strategy_path
 from stratpanel.dashboard.code import CodeBox, syntax_problem
 from stratpanel.dashboard.forms import words_of
@@ -34,24 +34,25 @@ class NewStrategy(pn.viewable.Viewer):
             f"{item.name}: {item.title}" if item.title else item.name: item for item in screen.templates()
         }
         field: dict[str, Any] = {"size": "small", "margin": (8, 8, 4, 0)}
-        self._id = pmui.TextInput(
+        self._id = material.TextInput(
             label="Id", helper_text="the name in every file, route and command", width=320, **field
         )
-        self._way = pmui.RadioButtonGroup(
+        self._way = material.RadioButtonGroup(
             options=WAYS, value=WAYS[0], size="small", button_type="primary", margin=(12, 8)
         )
-        self._example = pmui.Select(label="Example", options=list(self._examples), width=520, visible=False, **field)
-        self._file = pmui.FileInput(
+        examples = list(self._examples)
+        self._example = material.Select(label="Example", options=examples, width=520, visible=False, **field)
+        self._file = material.FileInput(
             label="Choose a .py file or a .zip of a folder with main.py",
             accept=".py,.zip",
             size="small",
             margin=(12, 8),
             visible=False,
         )
-        self._make = pmui.Button(
+        self._make = material.Button(
             label="Make it", button_type="primary", size="small", disabled=True, margin=(0, 8, 0, 0)
         )
-        self._back = pmui.Button(label="Cancel", button_type="default", size="small", margin=(0, 8, 0, 0))
+        self._back = material.Button(label="Cancel", button_type="default", size="small", margin=(0, 8, 0, 0))
         self._said = words_of()
         self._box = CodeBox(
             self._checked, self._wanted, bus=screen.bus, code=BLANK, sizing_mode="stretch_both", margin=0
@@ -63,7 +64,7 @@ class NewStrategy(pn.viewable.Viewer):
         self._make.on_click(lambda _event: self._wanted())
         self._back.on_click(lambda _event: screen.wire.tell("goto", open={"page": "board"}))
         head = pn.Row(self._id, self._way, self._example, self._file, margin=(8, 14), stylesheets=[WRAP])
-        bar = pn.Row(self._make, self._back, self._said, margin=(0, 14, 8, 14))
+        bar = pn.Row(self._make, self._back, self._said, material.Code(), margin=(0, 14, 8, 14))
         self._layout = pn.Column(
             words_of("New strategy", **{"font-size": "18px", "font-weight": "600", "margin": "8px 14px 0"}),
             head,

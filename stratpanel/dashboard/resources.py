@@ -11,9 +11,9 @@ from datetime import datetime
 from typing import Any
 
 import panel as pn
-import panel_material_ui as pmui
 from bokeh.models import ColumnDataSource
 
+from stratpanel.dashboard import material
 from stratpanel.dashboard.actions import strategy_path
 from stratpanel.dashboard.charts import Trace, frame, offset_of, set_frame
 from stratpanel.dashboard.forms import words_of
@@ -77,13 +77,13 @@ class Resources(pn.viewable.Viewer):
         files = Trace(self._slow["open_files"], "open_files", "Open files", "", tone="memory", **linked)
         self._traces = (cpu, self._memory, threads, files)
         self._memory.limit(row.get("memory_limit_mb"))
-        self._span = pmui.RadioButtonGroup(
+        self._span = material.RadioButtonGroup(
             options=list(SPANS), value="1 h", size="small", button_type="primary", margin=0
         )
         self._span.param.watch(self._changed, "value")
         self._note = words_of(opacity=".8")
         self.paint(screen.scheme)
-        bar = pn.Row(self._span, self._note, margin=(8, 14, 4, 14))
+        bar = pn.Row(self._span, self._note, material.Code(), margin=(8, 14, 4, 14))
         charts = pn.Column(
             *(pn.pane.Bokeh(trace.figure, sizing_mode="stretch_both", margin=0) for trace in self._traces),
             sizing_mode="stretch_both",

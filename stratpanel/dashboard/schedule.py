@@ -12,9 +12,9 @@ from datetime import date, timedelta
 from typing import Any
 
 import panel as pn
-import panel_material_ui as pmui
 import param
 
+from stratpanel.dashboard import material
 from stratpanel.dashboard.assets import script, styles
 from stratpanel.dashboard.calendars import MarketDays
 from stratpanel.dashboard.configuration import Configuration
@@ -56,7 +56,7 @@ class Rows:
         self._cls, self._widths, self._new, self._changed = cls, widths, new, changed
         self._rows: list[dict[str, Field]] = []
         self._box = pn.Column(sizing_mode="stretch_width", margin=0)
-        button = pmui.Button(label=add, size="small", button_type="default", margin=(6, 0))
+        button = material.Button(label=add, size="small", button_type="default", margin=(6, 0))
         button.on_click(lambda _event: self._added())
         self.view = pn.Column(self._box, button, sizing_mode="stretch_width", margin=0)
 
@@ -77,7 +77,7 @@ class Rows:
         for name, field in row.items():
             field.show(value.get(name))
             field.watch(self._changed)
-        remove = pmui.Button(label="Remove", size="small", button_type="default", margin=(9, 0, 0, 4))
+        remove = material.Button(label="Remove", size="small", button_type="default", margin=(9, 0, 0, 4))
         line = pn.Row(*(field.widget for field in row.values()), remove, margin=0, stylesheets=[WRAP])
 
         def gone(_event: Any) -> None:
@@ -163,6 +163,7 @@ class ScheduleEditor(pn.viewable.Viewer):
             self._hold,
             self._resume,
             self._said,
+            material.Code(),
             sizing_mode="stretch_width",
             margin=0,
             stylesheets=[BAR],
@@ -210,8 +211,8 @@ class ScheduleEditor(pn.viewable.Viewer):
     def __panel__(self) -> pn.Column:
         return self._layout
 
-    def _button(self, label: str, work: Any, *, primary: bool = False) -> pmui.Button:
-        made = pmui.Button(
+    def _button(self, label: str, work: Any, *, primary: bool = False) -> material.Button:
+        made = material.Button(
             label=label,
             size="small",
             button_type="primary" if primary else "default",

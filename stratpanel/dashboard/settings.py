@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from typing import Any
 
 import panel as pn
-import panel_material_ui as pmui
 
+from stratpanel.dashboard import material
 from stratpanel.dashboard.configuration import Configuration
 from stratpanel.dashboard.forms import Fields, check, columns, section, words_of
 from stratpanel.dashboard.screen import Screen
@@ -56,14 +56,24 @@ class SettingsForm(pn.viewable.Viewer):
         for group in self._groups:
             group.watch(self._changed)
         may = screen.actions.person.may("patch")
-        self._save = pmui.Button(label="Save", button_type="primary", size="small", disabled=True, margin=(0, 8, 0, 0))
-        self._undo = pmui.Button(
+        self._save = material.Button(
+            label="Save", button_type="primary", size="small", disabled=True, margin=(0, 8, 0, 0)
+        )
+        self._undo = material.Button(
             label="Undo changes", button_type="default", size="small", disabled=True, margin=(0, 12, 0, 0)
         )
         self._said = words_of("" if may else "Changing settings needs the role admin.")
         self._save.on_click(lambda _event: screen.delivery.spawn(self._store()))
         self._undo.on_click(lambda _event: screen.delivery.spawn(self._load()))
-        bar = pn.Row(self._save, self._undo, self._said, sizing_mode="stretch_width", margin=0, stylesheets=[BAR])
+        bar = pn.Row(
+            self._save,
+            self._undo,
+            self._said,
+            material.Code(),
+            sizing_mode="stretch_width",
+            margin=0,
+            stylesheets=[BAR],
+        )
         self._form = pn.Column(
             section("General", columns(self._general.fields.values())),
             section(

@@ -154,6 +154,7 @@ def _arrange() -> None:
 def _show(subject: Any) -> _Shown:
     import panel as pn
 
+    from stratpanel.dashboard.material import InCell
     from stratpanel.dashboard.office import office
     from stratpanel.dashboard.page import Dashboard
     from stratpanel.dashboard.roles import person
@@ -169,28 +170,30 @@ def _show(subject: Any) -> _Shown:
     screen.delivery.hold()
     if isinstance(subject, Workspace):
         header = Header(bus=screen.bus, title="stratpanel", sizing_mode="stretch_width", margin=0)
-        view = pn.Column(header, Dashboard(screen, height=HEIGHT), sizing_mode="stretch_width")
+        view = pn.Column(header, Dashboard(screen, height=HEIGHT), sizing_mode="stretch_width", design=InCell)
     elif isinstance(subject, Part):
         page = StrategyPage(screen, strategy.id, subject.tab, head=False)
         screen.on_scheme(page.repaint)
         screen.on_close(page.close)
         notices = Notices(bus=screen.bus, cell=True, sizing_mode="stretch_width", margin=0)
-        view = pn.Column(screen.wire, notices, page, height=PART_HEIGHT, sizing_mode="stretch_width")
+        view = pn.Column(screen.wire, notices, page, height=PART_HEIGHT, sizing_mode="stretch_width", design=InCell)
     else:
         start = {"page": "strategy", "id": subject.id, "tab": "logs"}
-        view = pn.Column(Dashboard(screen, height=HEIGHT, start=start), sizing_mode="stretch_width")
+        view = pn.Column(Dashboard(screen, height=HEIGHT, start=start), sizing_mode="stretch_width", design=InCell)
     return _Shown(view, screen)
 
 
 def _drawn(comparison: Comparison) -> Any:
     import panel as pn
 
+    from stratpanel.dashboard.material import InCell
     from stratpanel.dashboard.metrics import legend
 
     figures = [legend(comparison.runs), *comparison.figures]
     return pn.Column(
         *(pn.pane.Bokeh(drawn, sizing_mode="stretch_width", margin=0) for drawn in figures),
         sizing_mode="stretch_width",
+        design=InCell,
     )
 
 

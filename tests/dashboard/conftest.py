@@ -26,6 +26,17 @@ from tests.workbench import Workbench
 
 SLOW_MS = 30_000  # two cores for the whole suite: a page may take long, it must not fail for that
 
+# the tabs of a strategy's page, and what is there when one is drawn
+TABS = {
+    "logs": ".sp.log.full .line",
+    "live": ".strategy",
+    "resources": ".bk-Figure",
+    "schedule": ".days .day.regular",
+    "runs": ".sp.runs tbody tr",
+    "source": ".code[data-ready]",
+    "settings": "text=Limits of its whole process tree",
+}
+
 
 class Server:
     """A dashboard's server process: its lines, its address, and orders to the fake behind it."""

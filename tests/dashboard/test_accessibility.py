@@ -10,20 +10,11 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
-from tests.dashboard.conftest import SLOW_MS, Server, Visit, fake_server
+from tests.dashboard.conftest import SLOW_MS, TABS, Server, Visit, fake_server
 
 pytestmark = pytest.mark.browser
 expect.set_options(timeout=SLOW_MS)
 RULES = {"runOnly": {"type": "tag", "values": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"]}}
-TABS = {
-    "logs": ".sp.log.full .line",
-    "live": ".strategy",
-    "resources": ".bk-Figure",
-    "schedule": ".days .day.regular",
-    "runs": ".sp.runs tbody tr",
-    "source": ".code[data-ready]",
-    "settings": "text=Limits of its whole process tree",
-}
 PAGES = {
     "/": ".board .row",
     **{f"/?strategy=ema&tab={tab}": ready for tab, ready in TABS.items()},

@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import Page, expect
 from playwright.sync_api import TimeoutError as PlaywrightTimeout
 
-from tests.dashboard.conftest import SLOW_MS, Serve, Visit
+from tests.dashboard.conftest import SLOW_MS, TABS, Serve, Visit
 from tests.support import wait_for
 
 pytestmark = pytest.mark.browser
@@ -177,9 +177,11 @@ def test_charts_without_a_sample_have_axes_and_say_so(serve: Serve, visit: Visit
 def test_on_a_phone_no_tab_pushes_the_buttons_off_the_screen(serve: Serve, visit: Visit) -> None:
     server = serve(3)
     page = visit(server, "/?strategy=ema&tab=logs", width=390, height=844, ready=".strategy")
-    for tab in ("logs", "live", "resources", "schedule", "runs", "source", "settings"):
+    for tab, drawn in TABS.items():
         page.get_by_role("tab", name=tab.title(), exact=True).click()
         expect(page.get_by_role("tab", name=tab.title(), exact=True)).to_have_attribute("aria-selected", "true")
+        # left before it is drawn, Panel's React views complain on the console of a root that never came
+        page.locator(drawn).first.wait_for(state="attached")
         if tab == "schedule":
             expect(page.locator(".preview .list li").first).to_be_attached()
         for name in ("Stop", "Restart"):

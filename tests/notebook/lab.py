@@ -19,6 +19,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import nbformat
+from nbformat.reader import NotJSONError
 from nbformat.v4 import new_code_cell, new_notebook
 from playwright.sync_api import Locator, Page, expect, sync_playwright
 from playwright.sync_api import TimeoutError as TimedOut
@@ -115,6 +116,22 @@ class Notebook:
         self.cell(n).locator(".jp-InputArea-editor").click()
         self.page.keyboard.press("Control+a")
         self.page.keyboard.insert_text(source)
+
+    def saved_sizes(self) -> list[int]:
+        """Save the notebook; characters of each cell's outputs as they stand in the file."""
+        path = self.lab.bench.folder / self.name
+        before = path.stat().st_ino, path.stat().st_mtime_ns
+        self.page.locator('.jp-NotebookPanel-toolbar [data-command="docmanager:save"]').click()
+
+        def saved() -> list[int]:
+            try:
+                cells = nbformat.read(path, as_version=4).cells
+            except NotJSONError:  # being written
+                return []
+            now = path.stat().st_ino, path.stat().st_mtime_ns
+            return [len(json.dumps(cell.get("outputs", []))) for cell in cells] if now != before else []
+
+        return wait_for(saved, 30, "the notebook saved", every=0.2)
 
     def restart_kernel(self) -> None:
         """Kernel, Restart Kernel…, Restart."""

@@ -157,10 +157,15 @@ def test_parts_of_a_strategy_are_live_in_cells_and_runs_are_compared(lab: Lab) -
         ("Schedule", ".preview"),
         ("Source", ".code[data-ready=ace]"),
         ("Source", ".versions li"),
+        ("Settings", ".MuiInputBase-input"),
         ("Logs", ".sp.log .line"),
     ):
         card.get_by_role("tab", name=tab, exact=True).click()
         card.locator(what).first.wait_for(timeout=60_000)
+    sizes = notebook.saved_sizes()
+    assert all(sizes[1:7]), "every cell showed something"
+    # the first one brings the extension too; Material's code, 1.4 MB, is in the others once at most
+    assert max(sizes[2:]) < 3_000_000, sizes
     lab.bench.cli("stop", "tells")
     assert lab.outside == []
     assert lab.errors == []
