@@ -162,8 +162,8 @@ def calendar_open(options: argparse.Namespace) -> int:
 
 def calendar_hours(options: argparse.Namespace) -> int:
     """Regular hours from that date on, in the calendar's zone."""
-    word = {"kind": "hours", "windows": _windows(options.hours), "days": options.days, "why": options.why}
-    return _override(options, word)
+    word = {"kind": "hours", "windows": _windows(options.hours), "why": options.why}
+    return _override(options, word | ({"days": options.days} if options.days else {}))
 
 
 def calendar_valid(options: argparse.Namespace) -> int:
