@@ -149,8 +149,16 @@ def test_a_new_strategy_is_made_from_a_blank(serve: Serve, visit: Visit) -> None
 
 
 def test_the_week_shows_each_window_and_opens_its_schedule(serve: Serve, visit: Visit) -> None:
-    page = visit(serve(3), "/?page=week", ready=".week .window")
+    server = serve(3)
+    page = visit(server, "/?page=week", ready=".week .window")
     expect(page.locator(".week .row")).to_have_count(3)
+    expect(page.locator(".week .row .name .icon.dot")).to_have_count(3)  # running: also when the week was read first
+    expect(page.locator(".week .session").first).to_be_attached()
+    server.order("change", "ema", state="stopped", pid=None)
+    expect(page.locator(".week .row", has_text="ema").locator(".name .icon.stop")).to_have_count(1)
+    asked = len([path for _, path, _ in server.order("calls") if path == "/api/week"])
+    server.order("change", "ema", next_start="2026-11-24T03:50:00+00:00")
+    wait_for(lambda: len([path for _, path, _ in server.order("calls") if path == "/api/week"]) > asked, 20, "a read")
     page.locator(".week .window").first.click()
     expect(page.get_by_role("tab", name="Schedule")).to_have_attribute("aria-selected", "true")
 
