@@ -553,7 +553,11 @@ async def test_the_panics_script_runs_once_although_the_supervisor_died_before_t
     assert scripts(later) == ["after-panic"], "once for a panic"
     await later.core.actions.resume_all(by="anna")
     await later.core.actions.panic(by="anna", why="another one")
-    assert scripts(later) == ["after-panic", "after-panic"]
+    # at once, or, where a start that resume began ends a little later, at a heartbeat
+    async with asyncio.timeout(10):
+        while scripts(later) != ["after-panic", "after-panic"]:
+            assert len(scripts(later)) < 2
+            await look(later)
     await later.close()
 
 
