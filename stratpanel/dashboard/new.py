@@ -116,8 +116,11 @@ class NewStrategy(pn.viewable.Viewer):
             self._box.problem = syntax_problem(self._box.text)
 
     def _wanted(self) -> None:
-        if not self._problem():
-            self._screen.delivery.spawn(self._add())
+        problem = self._problem()
+        if problem:  # pressed before the page knew, as while a file is on its way
+            self._said.object = problem
+            return
+        self._screen.delivery.spawn(self._add())
 
     async def _add(self) -> None:
         id_ = self._id.value_input.strip()

@@ -172,9 +172,11 @@ def test_a_zip_becomes_a_folder_strategy(serve: Serve, visit: Visit, tmp_path: P
     page = visit(server, "/?page=new", ready="text=New strategy")
     page.get_by_role("textbox", name="Id").fill("pairs")
     page.get_by_role("button", name="Upload").click()
+    expect(page.get_by_text("choose a file")).to_be_visible()
     page.locator("input[type=file]").set_input_files(
         {"name": "pairs.zip", "mimeType": "application/zip", "buffer": packed.getvalue()}
     )
+    expect(page.get_by_text("choose a file")).to_have_count(0)  # the server has it
     page.get_by_role("button", name="Make it").click()
     posted = wait_for(lambda: server.calls("/api/strategies"), 20, "the upload")[0]
     body = posted if isinstance(posted, str) else json.dumps(posted)
