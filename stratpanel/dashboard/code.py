@@ -7,7 +7,7 @@ The working copy is never what a schedule runs; saving changes a file, deploying
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import panel as pn
@@ -16,7 +16,7 @@ import param
 from stratpanel.dashboard import material
 from stratpanel.dashboard.actions import strategy_path
 from stratpanel.dashboard.assets import Scripted, script, styles
-from stratpanel.dashboard.forms import words_of
+from stratpanel.dashboard.forms import button, toolbar, words_of
 from stratpanel.dashboard.screen import Screen
 from stratpanel.dashboard.wire import Asking, Drawn
 from stratpanel.model.errors import StratpanelError
@@ -135,17 +135,13 @@ class SourceEditor(pn.viewable.Viewer):
         self._edit = self._button("Back to the editor", self._back)
         self._edit.visible = False
         self._said = words_of("" if may("source") else "Editing needs the role admin.")
-        bar = pn.Row(
+        bar = toolbar(
             self._save,
             self._deploy,
             self._revert,
             self._compare,
             self._edit,
             self._said,
-            material.Code(),
-            sizing_mode="stretch_width",
-            margin=0,
-            stylesheets=[BAR],
         )
         left = pn.Column(self.box, self._diff, sizing_mode="stretch_both", margin=0, stylesheets=[FILL])
         self._layout = pn.Column(
@@ -161,16 +157,8 @@ class SourceEditor(pn.viewable.Viewer):
     def __panel__(self) -> pn.Column:
         return self._layout
 
-    def _button(self, label: str, work: Any, *, primary: bool = False) -> material.Button:
-        made = material.Button(
-            label=label,
-            size="small",
-            button_type="primary" if primary else "default",
-            margin=(0, 8, 0, 0),
-            disabled=True,
-        )
-        made.on_click(lambda _event: self._screen.delivery.spawn(work()))
-        return made
+    def _button(self, label: str, work: Callable[[], Any], *, primary: bool = False) -> material.Button:
+        return button(label, lambda: self._screen.delivery.spawn(work()), primary=primary)
 
     def _typed(self) -> None:
         changed = self.box.text != self._saved
@@ -309,4 +297,3 @@ FILL = ":host { min-height: 0; }"
 AUTO = ":host { flex: none !important; }"
 SPLIT = "@media (max-width: 699px) { :host { flex-direction: column !important; flex-wrap: nowrap !important; } }"
 BELOW = "@media (max-width: 699px) { :host { width: 100% !important; height: 40% !important; flex: none !important; } }"
-BAR = ":host { padding: 8px 14px; border-bottom: 1px solid rgba(128, 140, 155, .3); align-items: center; }"

@@ -316,6 +316,29 @@ def words_of(text: str = "", **styles: str) -> Words:
     return Words(text, margin=(6, 4), styles=face, stylesheets=[PLAIN_TEXT])
 
 
+TOOLBAR = """
+:host { padding: 8px 14px; border-bottom: 1px solid rgba(128, 140, 155, .3); align-items: center; flex-wrap: wrap; }
+"""
+
+
+def button(label: str, act: Callable[[], object], *, primary: bool = False, disabled: bool = True) -> material.Button:
+    """A button above a form; `act` is called on the document's own turn."""
+    made = material.Button(
+        label=label,
+        size="small",
+        button_type="primary" if primary else "default",
+        margin=(0, 8, 0, 0),
+        disabled=disabled,
+    )
+    made.on_click(lambda _event: act())
+    return made
+
+
+def toolbar(*parts: Any) -> pn.Row:
+    """What can be done with a form, and what is said of it, above it; in a cell it brings the widgets' code."""
+    return pn.Row(*parts, material.Code(), sizing_mode="stretch_width", margin=0, stylesheets=[TOOLBAR])
+
+
 def section(title: str, *content: Any, note: str = "") -> pn.Column:
     """A titled block of a form."""
     head = [words_of(title, **{"font-weight": "600", "font-size": "14px", "margin-top": "10px"})]

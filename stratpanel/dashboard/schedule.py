@@ -18,7 +18,7 @@ from stratpanel.dashboard import material
 from stratpanel.dashboard.assets import script, styles
 from stratpanel.dashboard.calendars import MarketDays
 from stratpanel.dashboard.configuration import Configuration
-from stratpanel.dashboard.forms import Field, Fields, check, section, words_of
+from stratpanel.dashboard.forms import Field, Fields, button, check, section, toolbar, words_of
 from stratpanel.dashboard.screen import Screen
 from stratpanel.dashboard.wire import Drawn
 from stratpanel.model import schema
@@ -156,17 +156,13 @@ class ScheduleEditor(pn.viewable.Viewer):
         self._said = words_of("" if self._may else "Changing the schedule needs the role admin.")
         self._preview = Preview(bus=screen.bus, sizing_mode="stretch_width", margin=0)
         self._days = MarketDays(screen, self._changed, sizing_mode="stretch_width", margin=0)
-        bar = pn.Row(
+        bar = toolbar(
             self._save,
             self._undo,
             self._clear,
             self._hold,
             self._resume,
             self._said,
-            material.Code(),
-            sizing_mode="stretch_width",
-            margin=0,
-            stylesheets=[BAR],
         )
         self._form = pn.Column(
             self._basic.fields["enabled"].widget,
@@ -211,16 +207,9 @@ class ScheduleEditor(pn.viewable.Viewer):
     def __panel__(self) -> pn.Column:
         return self._layout
 
-    def _button(self, label: str, work: Any, *, primary: bool = False) -> material.Button:
-        made = material.Button(
-            label=label,
-            size="small",
-            button_type="primary" if primary else "default",
-            margin=(0, 8, 0, 0),
-            disabled=label in ("Save", "Undo changes"),
-        )
-        made.on_click(lambda _event: self._screen.delivery.spawn(work()))
-        return made
+    def _button(self, label: str, work: Callable[[], Any], *, primary: bool = False) -> material.Button:
+        disabled = label in ("Save", "Undo changes")
+        return button(label, lambda: self._screen.delivery.spawn(work()), primary=primary, disabled=disabled)
 
     @staticmethod
     def _new_date() -> dict[str, Any]:
@@ -409,9 +398,6 @@ class ScheduleEditor(pn.viewable.Viewer):
 
 FILL = ":host { min-height: 0; }"
 WRAP = ":host { flex-wrap: wrap; align-items: flex-start; gap: 0 4px; }"
-BAR = """
-:host { padding: 8px 14px; border-bottom: 1px solid rgba(128, 140, 155, .3); align-items: center; flex-wrap: wrap; }
-"""
 SIDE = ":host { flex: 0 0 480px !important; width: 480px !important; max-width: none; }"
 STACKED = """@media (max-width: 899px) { :host {
   flex: none !important; width: 100% !important; height: auto !important; min-width: 0; overflow: visible !important;

@@ -12,9 +12,8 @@ from typing import Any
 
 import panel as pn
 
-from stratpanel.dashboard import material
 from stratpanel.dashboard.configuration import Configuration
-from stratpanel.dashboard.forms import Fields, check, columns, section, words_of
+from stratpanel.dashboard.forms import Fields, button, check, columns, section, toolbar, words_of
 from stratpanel.dashboard.screen import Screen
 from stratpanel.model.errors import PreconditionFailed, StratpanelError
 from stratpanel.model.strategy import Strategy
@@ -56,24 +55,10 @@ class SettingsForm(pn.viewable.Viewer):
         for group in self._groups:
             group.watch(self._changed)
         may = screen.actions.person.may("patch")
-        self._save = material.Button(
-            label="Save", button_type="primary", size="small", disabled=True, margin=(0, 8, 0, 0)
-        )
-        self._undo = material.Button(
-            label="Undo changes", button_type="default", size="small", disabled=True, margin=(0, 12, 0, 0)
-        )
+        self._save = button("Save", lambda: screen.delivery.spawn(self._store()), primary=True)
+        self._undo = button("Undo changes", lambda: screen.delivery.spawn(self._load()))
         self._said = words_of("" if may else "Changing settings needs the role admin.")
-        self._save.on_click(lambda _event: screen.delivery.spawn(self._store()))
-        self._undo.on_click(lambda _event: screen.delivery.spawn(self._load()))
-        bar = pn.Row(
-            self._save,
-            self._undo,
-            self._said,
-            material.Code(),
-            sizing_mode="stretch_width",
-            margin=0,
-            stylesheets=[BAR],
-        )
+        bar = toolbar(self._save, self._undo, self._said)
         self._form = pn.Column(
             section("General", columns(self._general.fields.values())),
             section(
@@ -235,4 +220,3 @@ def merge(before: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, An
 
 
 FILL = ":host { min-height: 0; }"
-BAR = ":host { padding: 10px 16px; border-bottom: 1px solid rgba(128, 140, 155, .3); align-items: center; }"
