@@ -2,8 +2,7 @@
 batches.
 
 A worker thread reads the supervisor's stream; everything else happens on the loop. A view joins and gets the recent
-lines
-and everything after them, none twice and none missing.
+lines and everything after them, none twice and none missing.
 """
 
 from __future__ import annotations
@@ -16,11 +15,13 @@ from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from typing import Any, Protocol
 
 from stratpanel.dashboard.actions import strategy_path
 from stratpanel.dashboard.feed import encode
-from stratpanel.dashboard.source import Calls, Stream
+from stratpanel.dashboard.reading import Reading
+from stratpanel.dashboard.source import Calls
 from stratpanel.model.errors import NotFound, StratpanelError
 
 log = logging.getLogger("stratpanel.dashboard")
@@ -76,8 +77,7 @@ class Tail:
         self._last_batch = 0.0
         self._pending: asyncio.TimerHandle | None = None
         self._batch: list[Line] = []
-        self._closing = threading.Event()
-        self._stream: Stream | None = None
+        self._reading = Reading()
         self._thread = threading.Thread(target=self._read, name=f"stratpanel-log-{self.id}", daemon=True)
         self._thread.start()
 
@@ -88,9 +88,7 @@ class Tail:
 
     def close(self) -> None:
         """End the reader; it notices within its read."""
-        self._closing.set()
-        if self._stream is not None:
-            self._stream.close()
+        self._reading.close()
         if self._pending is not None:
             self._pending.cancel()
 
@@ -106,27 +104,24 @@ class Tail:
     def _read(self) -> None:
         cursor: str | None = None
         path = strategy_path(self.id)
-        while not self._closing.is_set():
+        while not self._reading.closed:
             try:
                 if cursor is None:
                     page = self.calls.call("GET", f"{path}/logs", query={"lines": FIRST})
                     lines = [(item["cursor"], line_of(item)) for item in page["lines"]]
                     self._post(self._begin, lines)
                     cursor = lines[-1][0] if lines else ""
-                self._stream = self.calls.stream(f"{path}/logs/stream?every_ms={GATHER_MS}", cursor)
-                cursor = self._follow(self._stream, cursor)
+                cursor = self._follow(f"{path}/logs/stream?every_ms={GATHER_MS}", cursor)
             except NotFound as error:
                 self._post(self._trouble, error.message)
                 return
             except (StratpanelError, OSError, ValueError) as error:
                 # The supervisor is away or restarting; the page says so elsewhere, and we come back where we were.
                 self._post(self._trouble, str(error))
-            self._closing.wait(RETRY_S)
+            self._reading.wait(RETRY_S)
 
-    def _follow(self, stream: Stream, cursor: str) -> str | None:
-        for item in stream:
-            if self._closing.is_set():
-                break
+    def _follow(self, path: str, cursor: str) -> str | None:
+        for item in self._reading.items(partial(self.calls.stream, path, cursor)):
             if item.event == "reset":
                 return None
             cursor = item.id or cursor

@@ -1,8 +1,7 @@
 """What happened, for the activity feed and the toasts of every page: one reader of the supervisor's events per process.
 
 A worker thread reads the stream; the loop hands each event on once, encoded once. Pages that join later get the last
-ones
-with their snapshot.
+ones with their snapshot.
 """
 
 from __future__ import annotations
@@ -12,10 +11,12 @@ import contextlib
 import threading
 from collections.abc import Callable, Mapping
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from stratpanel.dashboard.feed import Feed
-from stratpanel.dashboard.source import Calls, Stream
+from stratpanel.dashboard.reading import Reading
+from stratpanel.dashboard.source import Calls
 from stratpanel.model.errors import StratpanelError
 
 FIRST = 100
@@ -56,27 +57,23 @@ class News:
         self._calls = calls
         self._feed = feed
         self._loop = loop
-        self._closing = threading.Event()
-        self._stream: Stream | None = None
+        self._reading = Reading()
         self._thread = threading.Thread(target=self._read, name="stratpanel-news", daemon=True)
         self._thread.start()
 
     def close(self) -> None:
         """End the reader."""
-        self._closing.set()
-        if self._stream is not None:
-            self._stream.close()
+        self._reading.close()
 
     def _read(self) -> None:
         after = ""
-        while not self._closing.is_set():
+        while not self._reading.closed:
             try:
                 if not after:
                     past = self._calls.call("GET", "/api/events", query={"limit": FIRST})["events"]
                     self._post(self._begin, [shown(event) for event in past])
                     after = str(past[-1]["seq"]) if past else "0"
-                self._stream = self._calls.stream("/api/events/stream", after)
-                for item in self._stream:
+                for item in self._reading.items(partial(self._calls.stream, "/api/events/stream", after)):
                     if item.event == "reset":
                         after = ""
                         break
@@ -84,7 +81,7 @@ class News:
                     self._post(self._happened, item.data)
             except (StratpanelError, OSError, ValueError, KeyError, TypeError):
                 pass  # the supervisor is away: the page says so, and the stream is resumed where it was
-            self._closing.wait(RETRY_S)
+            self._reading.wait(RETRY_S)
 
     def _post(self, work: Any, *args: Any) -> None:
         with contextlib.suppress(RuntimeError):  # the loop is closed: the process is leaving

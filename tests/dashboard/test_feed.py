@@ -6,13 +6,17 @@ from __future__ import annotations
 import asyncio
 import gc
 import json
+import threading
 import weakref
+from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import pytest
 
 from stratpanel.dashboard.feed import Feed
 from stratpanel.dashboard.logfeed import LogFeed, Tail
+from stratpanel.dashboard.news import News
 from stratpanel.dashboard.page import search_of, where_of
 from stratpanel.dashboard.roles import Person, person
 from stratpanel.dashboard.settings import merge
@@ -127,6 +131,49 @@ async def test_two_views_of_a_log_get_each_line_once_also_the_one_that_joins_lat
     logs.leave("ema", second)
     await until(lambda: not desk._streams["ema"])
     logs.close()
+
+
+class Late:
+    """A desk whose streams take their time to open, and never bring anything until they are closed."""
+
+    def __init__(self) -> None:
+        self.opening, self.go, self.ended = threading.Event(), threading.Event(), threading.Event()
+
+    def call(self, method: str, path: str, **_: Any) -> Any:
+        return {"lines": [], "events": []}
+
+    def stream(self, path: str, last_id: str = "") -> Any:
+        self.opening.set()
+        assert self.go.wait(10)
+        return self
+
+    def __iter__(self) -> Iterator[Any]:
+        self.ended.wait()
+        return iter(())
+
+    def close(self) -> None:
+        self.ended.set()
+
+
+@pytest.mark.parametrize("reader", ["log", "news"])
+async def test_a_reader_that_is_ended_while_its_stream_opens_leaves_nothing(reader: str) -> None:
+    desk, view = Late(), View()
+    before = set(threading.enumerate())
+    if reader == "log":
+        logs = LogFeed(desk)
+        logs.watch("ema", view)
+        end = partial(logs.leave, "ema", view)
+    else:
+        feed = Feed(fake(1))
+        end = News(desk, feed, asyncio.get_running_loop()).close
+    (thread,) = (made for made in set(threading.enumerate()) - before if made.name.startswith("stratpanel-"))
+    await until(desk.opening.is_set)
+    end()
+    desk.go.set()
+    await until(lambda: not thread.is_alive())
+    assert desk.ended.is_set(), "its connection is closed"
+    if reader == "news":
+        feed.close()
 
 
 def test_roles_draw_the_line_where_the_api_does(tmp_path: Any) -> None:
