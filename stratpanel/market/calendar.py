@@ -196,7 +196,8 @@ class Calendar:
         if self.problem:
             return f"calendar {self.name} cannot answer: {self.problem}"
         if self.valid_through == date.min:
-            return f"calendar {self.name} has no complete list of days (add a [[valid]] row to calendar_overrides.toml)"
+            remedy = f"enter its days, then `stratpanel calendar valid {self.name} DATE`"
+            return f"calendar {self.name} has no complete list of days ({remedy})"
         if day > self.valid_through:
             return f"calendar {self.name} has no data after {self.valid_through} ({remedy})"
         return f"calendar {self.name} has no data before {self.valid_from} ({remedy})"
