@@ -363,7 +363,7 @@ def test_the_end_of_the_data_is_announced_45_days_ahead(now: str, warned: bool, 
     assert [one.calendar for one in found] == (["NSE"] if warned else [])
     if found:
         assert "2026-12-31" in found[0].message
-        assert "calendar_overrides.toml" in found[0].message
+        assert "stratpanel calendar valid NSE" in found[0].message, "the remedy is a command"
         assert found[0].red is red
         assert found[0].ends == date(2026, 12, 31)
 
