@@ -49,6 +49,22 @@ def text_problem(raw: object) -> str | None:
     return None
 
 
+def nested_deeper(raw: object, most: int = 2 * _DEEPEST) -> bool:
+    """True when `raw` has more than `most` levels of objects and lists. Needs no stack: newer Pythons read JSON of
+    thousands of levels, which whatever goes through it afterwards could not follow."""
+    level = [raw]
+    for _ in range(most + 1):
+        level = [
+            item
+            for holder in level
+            if isinstance(holder, dict | list)
+            for item in (holder.values() if isinstance(holder, dict) else holder)
+        ]
+        if not level:
+            return False
+    return True
+
+
 def json_problem(raw: object, depth: int = 0) -> str | None:
     """Say why `raw` cannot be kept as JSON: not finite, not text, or nested too deep."""
     if depth > _DEEPEST:

@@ -76,7 +76,12 @@ def _undefined(source: str, tree: ast.Module, notebook: frozenset[str]) -> Itera
     if any(isinstance(node, ast.ImportFrom) and node.names[0].name == "*" for node in ast.walk(tree)):
         return  # a star import may define anything
     table = symtable.symtable(source, "<strategy>", "exec")
-    defined = {symbol.get_name() for symbol in table.get_symbols() if symbol.is_assigned() or symbol.is_imported()}
+    defined = {
+        symbol.get_name()
+        for symbol in table.get_symbols()
+        # from Python 3.12 on a comprehension has no table of its own, and what := binds in it is said to be global here
+        if symbol.is_assigned() or symbol.is_imported() or symbol.is_declared_global()
+    }
     defined |= _declared_global(table) | ALWAYS_DEFINED
     wanted = {name for name in _global_reads(table) if name not in defined}
     lines = _first_lines(tree)

@@ -58,7 +58,8 @@ def test_paths_are_not_tidied_up(served: Served, path: str) -> None:
     "body",
     [
         b"{", b"nul", b"[]", b'"text"', b"5", b"null", b"{'a': 1}", b'{"a": NaN}', b'{"a": Infinity}', b"\xff\xfe",
-        b'{"a": "\\u0000"}', b'{"a": "\\ud800"}', b"[" * 100_000, b'{"a":' * 50_000, b'{"n": ' + b"9" * 5000 + b"}",
+        b'{"a": "\\u0000"}', b'{"a": "\\ud800"}', b"[" * 100_000, b'{"a":' * 50_000, b'{"a":' * 500 + b"1" + b"}" * 500,
+        b'{"\\u0061":' * 3000 + b"1" + b"}" * 3000, b'{"n": ' + b"9" * 5000 + b"}",
         b"\x00", b"\xef\xbb\xbf{}", b'{"a": 1} x',
     ],
 )  # fmt: skip

@@ -206,5 +206,5 @@ def test_a_fault_of_ours_is_logged_without_secrets(tmp_path: Path) -> None:
     )
     assert done.returncode == 1
     assert done.stderr.count("Traceback") == 4
-    assert done.stderr.count("cannot use") == 4
+    assert done.stderr.count("ValueError: cannot use") == 4
     assert "quoted" not in done.stderr

@@ -45,8 +45,12 @@ def test_a_missing_file_is_no_reports(tmp_path: Path) -> None:
 def test_what_is_no_report_is_skipped_and_a_torn_last_line_waits(tmp_path: Path) -> None:
     path = write(tmp_path / "r.jsonl", {"kind": "metric", "t": 1, "values": {"a": 1}})
     with path.open("ab") as file:
+        file.write(b"[" * 50_000 + b"\n")
+        file.write(b'{"kind": "note", "t": 5, "text": ' + b"[" * 500 + b"]" * 500 + b"}\n")
         file.write(b'\xff\xfe\n[]\n{"kind": "metric", "t": NaN, "values": {"a": 2}}\n{"kind": "metric", "t": 9, "val')
-    assert reports.read(path)["t"] == [1]
+    found = reports.read(path)
+    assert found["t"] == [1]
+    assert found["notes"] == []
 
 
 @given(st.binary(max_size=2000))

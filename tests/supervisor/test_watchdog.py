@@ -43,7 +43,15 @@ def test_the_last_heartbeat_is_read_as_the_file_grows(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["[1]\n", '{"kind": "heartbeat", "t": true}\n', '{"kind": "heartbeat", "t": NaN}\n', '"heartbeat"\n', "{\n"]
+    "text",
+    [
+        pytest.param('{"kind": "heartbeat", "t": 1, "more": ' + "[" * 50_000 + "\n", id="nested without end"),
+        "[1]\n",
+        '{"kind": "heartbeat", "t": true}\n',
+        '{"kind": "heartbeat", "t": NaN}\n',
+        '"heartbeat"\n',
+        "{\n",
+    ],
 )
 def test_what_a_strategy_scribbles_is_no_heartbeat(tmp_path: Path, text: str) -> None:
     path = tmp_path / "r.jsonl"

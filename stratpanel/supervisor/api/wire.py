@@ -15,7 +15,9 @@ from pathlib import PurePath
 from typing import Any
 
 from stratpanel.model.errors import InvalidValue, Malformed
+from stratpanel.model.kinds import nested_deeper
 
+TOO_DEEP = "the body is nested too deeply"
 FAR_FUTURE_S = 253402214400.0  # 9999-12-31: what datetime can hold
 
 
@@ -65,11 +67,13 @@ def decode_object(body: bytes) -> dict[str, Any]:
     except json.JSONDecodeError as error:
         raise Malformed(f"the body is not JSON: {error.msg} at line {error.lineno}, column {error.colno}") from None
     except RecursionError:
-        raise Malformed("the body is nested too deeply") from None
+        raise Malformed(TOO_DEEP) from None
     except ValueError as error:  # numbers past Python's digit limit
         raise Malformed(f"the body is not JSON we can read: {error}") from None
     if not isinstance(value, dict):
         raise Malformed(f"the body must be a JSON object, not {_json_type(value)}")
+    if nested_deeper(value):
+        raise Malformed(TOO_DEEP)
     if "\\u" in text or "\0" in text:
         _refuse_unwritable(value)
     return value

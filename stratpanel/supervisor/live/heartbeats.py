@@ -63,7 +63,7 @@ def _beat_in(line: bytes) -> Beat | None:
         return None
     try:
         entry = json.loads(line)
-    except ValueError:  # the strategy may write what it likes into its file
+    except (ValueError, RecursionError):  # the strategy may write what it likes into its file
         return None
     if not isinstance(entry, dict) or entry.get("kind") != "heartbeat":
         return None

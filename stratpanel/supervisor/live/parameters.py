@@ -101,7 +101,7 @@ def _ask(script: Path, interpreter: str, values: dict[str, Any] | None, timeout:
     last = answer[-MAX_ANSWER_BYTES:].splitlines()[-1:] or [b""]
     try:
         found = json.loads(last[0])
-    except ValueError:
+    except (ValueError, RecursionError):
         return {"problem": f"reading the parameters ended with exit code {child.returncode} and no answer"}
     return found if isinstance(found, dict) else {"problem": "reading the parameters gave no answer"}
 

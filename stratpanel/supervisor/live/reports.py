@@ -13,6 +13,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from stratpanel.model.kinds import nested_deeper
+
 KEEP_FILES: Final = 200
 """Runs of one strategy whose reports are kept."""
 READ_BYTES: Final = 16 * 1024 * 1024
@@ -112,11 +114,11 @@ def _lines_after(path: Path, after: int) -> tuple[list[bytes], bool, int]:
 def _report_in(line: bytes) -> dict[str, Any] | None:
     try:
         entry = json.loads(line)
-    except ValueError:  # the strategy may write what it likes into its file; a torn line after a power cut
+    except (ValueError, RecursionError):  # the strategy may write what it likes; a torn line after a power cut
         return None
     if not isinstance(entry, dict) or isinstance(entry.get("t"), bool) or not isinstance(entry.get("t"), int | float):
         return None
-    return entry if math.isfinite(entry["t"]) else None
+    return entry if math.isfinite(entry["t"]) and not nested_deeper(entry) else None
 
 
 def _number(value: Any) -> float | None:

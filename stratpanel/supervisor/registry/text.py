@@ -12,6 +12,7 @@ import re
 from typing import Any, NoReturn
 
 from stratpanel.model.errors import Conflict
+from stratpanel.model.kinds import nested_deeper
 
 #: far above 1,000 strategies (about 1 MB); a registry this long is some other file
 LONGEST = 32 * 1024 * 1024
@@ -43,6 +44,7 @@ def parse(data: bytes, name: str) -> tuple[dict[str, Any], str]:
         raise RegistryError(
             f"{name}: is empty; restore it from a backup, or put {{}} in it to begin with no strategies"
         )
+    too_deep = f"{name}: is nested too deep to be a registry"
     try:
         found = json.loads(
             text, object_pairs_hook=_no_twins, parse_constant=_no_constant, parse_float=_finite, parse_int=_whole
@@ -52,13 +54,15 @@ def parse(data: bytes, name: str) -> tuple[dict[str, Any], str]:
             f"{name} line {error.lineno} column {error.colno}: {error.msg[0].lower()}{error.msg[1:]}"
         ) from None
     except RecursionError:
-        raise RegistryError(f"{name}: is nested too deep to be a registry") from None
+        raise RegistryError(too_deep) from None
     except _Twice as error:
         where, line = _second_of(text, str(error))
         raise RegistryError(f"{name} line {line}: {dotted(where)} is given twice; remove one of them") from None
     except ValueError as error:
         line = _line_of_token(text, str(error))
         raise RegistryError(f"{name} line {line}: {str(error)[:40]} is not a number JSON can hold") from None
+    if nested_deeper(found):
+        raise RegistryError(too_deep)
     if not isinstance(found, dict):
         raise RegistryError(f"{name} line 1: is not an object of strategies by id")
     return found, text
