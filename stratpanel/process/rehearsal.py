@@ -1,8 +1,9 @@
 """What a runner will do, done a few times by the launcher before it forks the first one.
 
 Python specialises code while it runs, fills caches, and counts references: every page that this touches in a runner is
-a private copy. Done beforehand, much of it is shared: 2.4 MB of them became 1.9, measured on Python 3.11. It happens in
-a scratch folder, starts nothing, and a failure here only costs that gain.
+a private copy. Done beforehand, some of it stays shared: 0.15 MB of 2.8 a runner, measured on Python 3.11 with twenty.
+Most of the rest are objects that are only counted: of 569 private pages 212 end with the bytes they began with. It
+happens in a scratch folder, starts nothing, and a failure here only costs that gain.
 """
 
 from __future__ import annotations
