@@ -196,7 +196,7 @@ class Calendar:
         if self.problem:
             return f"calendar {self.name} cannot answer: {self.problem}"
         if self.valid_through == date.min:
-            remedy = f"enter its days, then `stratpanel calendar valid {self.name} DATE`"
+            remedy = f"enter its days, then `stratpanel calendar valid {self.name} DATE --why TEXT`"
             return f"calendar {self.name} has no complete list of days ({remedy})"
         if day > self.valid_through:
             return f"calendar {self.name} has no data after {self.valid_through} ({remedy})"
