@@ -27,6 +27,7 @@ from stratpanel.process.loop import READ, WRITE, Loop
 from stratpanel.process.paths import Runtime
 from stratpanel.process.rehearsal import rehearse
 from stratpanel.process.runner import say
+from stratpanel.process.spawn import note_signals
 from stratpanel.process.strays import Strays, find_strays, refuse_beside
 from stratpanel.process.succession import Succession
 
@@ -60,6 +61,7 @@ class Launcher:
         signal.signal(signal.SIGHUP, self._on_nudge)
         signal.signal(signal.SIGTERM, self._on_end)
         signal.signal(signal.SIGINT, self._on_end)
+        note_signals()
         rehearse(self._runtime)
         # what exists now is shared with every runner: the collector must not touch, and so copy, its pages
         gc.collect()

@@ -119,11 +119,28 @@ def _report(say: int, code: str, message: str) -> None:
         pass
 
 
+_noted: tuple[int, ...] | None = None
+
+
+def _handled() -> tuple[int, ...]:
+    """Signals whose action is not the default one here: our own handlers, and what was ignored before us."""
+    numbers = (int(number) for number in signal.valid_signals())
+    return tuple(number for number in numbers if signal.getsignal(number) != signal.SIG_DFL)
+
+
+def note_signals() -> None:
+    """Look once at what every child will have to put back; for a process that changes no handler from now on.
+
+    To ask for all 62 costs each start a third of a millisecond.
+    """
+    global _noted
+    _noted = _handled()
+
+
 def _prepare(spec: dict[str, Any], lock_fd: int, read_end: int, write_end: int) -> None:
     signal.set_wakeup_fd(-1)
-    for number in signal.valid_signals():
-        if number not in (signal.SIGKILL, signal.SIGSTOP):
-            signal.signal(number, signal.SIG_DFL)
+    for number in _handled() if _noted is None else _noted:
+        signal.signal(number, signal.SIG_DFL)
     os.setsid()
     null = os.open(os.devnull, os.O_RDONLY)
     os.dup2(null, 0)

@@ -1,26 +1,22 @@
 """Whether working copies differ from what runs: looked at from time to time, cheaply, in one worker thread.
 
-`Chores.beat` calls `beat`, edits call `look_at`. A file is read and hashed only when its size, time or inode changed
-since the last look; strategies take turns, so that a thousand cost no more per beat than two hundred. What is found is
-a field of the status and nothing else: no start, stop or deploy ever depends on it.
+`Chores.beat` calls `beat`, edits call `look_at`. A working copy is read only when it changed since the last look, or
+the last start (versions/fingerprints.py); strategies take turns, so that a thousand cost no more per beat than two
+hundred. What is found is a field of the status and nothing else: no start, stop or deploy ever depends on it.
 """
 
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import logging
-import os
-import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from stratpanel.model.errors import StratpanelError
-from stratpanel.supervisor.versions.imports import SKIPPED_FOLDERS, is_environment
+from stratpanel.supervisor.versions.fingerprints import Stamp, stamp
 from stratpanel.supervisor.versions.versionfiles import Version, tree_sha
-from stratpanel.supervisor.versions.workingcopy import read_working_copy
 
 if TYPE_CHECKING:
     from stratpanel.supervisor.core import Core
@@ -30,9 +26,6 @@ log = logging.getLogger("stratpanel.copies")
 
 PER_BEAT: Final = 200  # 5 µs each when nothing changed
 READ_PER_BEAT: Final = 100  # a changed one is parsed for its imports: about a millisecond
-FRESH_NS: Final = 2_000_000_000  # changed this short ago it may change again unseen: the next look reads it once more
-
-Stamp = tuple[tuple[str, int, int, int], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +55,6 @@ class _Seen:
 
     stamp: Stamp = ()
     watched: tuple[str, ...] = ()
-    running: int | None = None
     standing: Standing = field(default_factory=Standing)
 
 
@@ -140,10 +132,12 @@ class Copies:
         for subject in subjects:
             seen = self._seen.get(subject.id)
             pointer = str(self._core.shelf.versions.root / subject.id / "current.json")
-            if seen is not None:
-                stamp = _stamp((*seen.watched, pointer))
-                if seen.stamp == stamp and seen.running == subject.running:
-                    continue
+            if (
+                seen is not None
+                and (subject.running is None or subject.running in seen.standing.known)
+                and seen.stamp == stamp((*seen.watched, pointer))
+            ):
+                continue
             if read == READ_PER_BEAT:
                 continue  # its turn comes again
             read += 1
@@ -157,55 +151,29 @@ class Copies:
 
     def _read(self, subject: _Subject, pointer: str) -> _Seen:
         versions = self._core.shelf.versions
-        marks = _stamp((pointer,))  # before reading: what changes meanwhile is seen at the next look
+        marks = stamp((pointer,))  # before reading: what changes meanwhile is seen at the next look
         current, live = versions.current(subject.id), versions.live(subject.id)
         sides = {version.n: version for version in (current, live, versions.newest(subject.id)) if version is not None}
         if subject.running is not None and subject.running not in sides:
             sides[subject.running] = versions.get(subject.id, subject.running)
-        watched, equals, stamp = self._working(subject, sides.values())
+        watched, equals, seen = self._working(subject, sides.values())
         standing = Standing(
             deployed=current.n if current else None,
             promoted=live.n if live else None,
             known=frozenset(sides),
             equals=equals,
         )
-        return _Seen((*stamp, *marks) if stamp else (), watched, subject.running, standing)
+        return _Seen((*seen, *marks) if seen else (), watched, standing)
 
-    @staticmethod
-    def _working(subject: _Subject, sides: Iterable[Version]) -> tuple[tuple[str, ...], frozenset[int] | None, Stamp]:
+    def _working(
+        self, subject: _Subject, sides: Iterable[Version]
+    ) -> tuple[tuple[str, ...], frozenset[int] | None, Stamp]:
         """What to watch, which of the versions the working copy equals, and its stamp."""
         try:
-            copy = read_working_copy(subject.path, verb=f"cannot compare {subject.id}", shown=str(subject.path))
+            copy = self._core.shelf.versions.fingerprint(subject.id, subject.path, strict=False)
         except StratpanelError:  # gone, too large, a link outside: a start says so in words
             own = (str(subject.path),)
-            return own, None, _stamp(own)
-        files = [copy.folder / name for name in copy.files]
-        # beside a single script lie all the others: that folder changes with each of them
-        folders = _folders(copy.folder) if copy.whole_folder else {file.parent for file in files} - {copy.folder}
-        watched = sorted(map(str, {*files, *folders}))
-        sha = tree_sha({name: hashlib.sha256(data).hexdigest() for name, data in copy.files.items()})
+            return own, None, stamp(own)
+        sha = tree_sha(copy.hashes)
         equals = frozenset(side.n for side in sides if (side.sha, side.entry) == (sha, copy.entry))
-        stamp = _stamp(watched)
-        now = time.time_ns()
-        fresh = any(abs(now - changed) < FRESH_NS for _, changed, _, _ in stamp)
-        return tuple(watched), equals, () if fresh else stamp
-
-
-def _folders(top: Path) -> Iterator[Path]:
-    """The folder and those below it whose files belong to a strategy."""
-    for here, names, _files in os.walk(top):
-        names[:] = [name for name in names if name not in SKIPPED_FOLDERS and not is_environment(Path(here, name))]
-        yield Path(here)
-
-
-def _stamp(paths: Iterable[str]) -> Stamp:
-    """Time (ns), size and inode of each; zeros for what is not there."""
-    found = []
-    for path in paths:
-        try:
-            at = os.stat(path)
-        except (OSError, ValueError):  # ValueError: NUL in a path that somebody registered
-            found.append((path, 0, 0, 0))
-        else:
-            found.append((path, at.st_mtime_ns, at.st_size, at.st_ino))
-    return tuple(found)
+        return copy.watched, equals, copy.stamp

@@ -50,23 +50,22 @@ class Shelf:
             if order.cause == "person" and source.exists() and versions.differs(id, source, version):
                 notes = [f"runs version {version.n}, which was promoted; the working copy differs"]
             return version, False, notes
-        first = versions.current(id) is None
+        current = versions.current(id)
         by_person = order.cause == "person" and order.deploy is not False
-        if first or (by_person and (order.deploy or self._edited(id, source))):
+        if current is None or (by_person and (order.deploy or self._edited(id, source, current))):
             done = versions.deploy(id, source, by=order.by, python=python)
             return versions.verify(done.version), done.created, list(done.warnings) if done.created else []
-        return versions.to_run(id, "paper"), False, []
+        return versions.verify(current), False, []
 
-    def _edited(self, id: str, source: Path) -> bool:
+    def _edited(self, id: str, source: Path, current: Version) -> bool:
         """True when the working copy was changed since it was last deployed.
 
         After a rollback it differs from the current version without having been edited: a start must not undo that.
         """
-        if not self.versions.differs(id, source):
+        if not self.versions.differs(id, source, current):
             return False
         newest = self.versions.list(id)[:1]
-        current = self.versions.current(id)
-        if not newest or current is None or newest[0].n == current.n:
+        if not newest or newest[0].n == current.n:
             return True
         return bool(self.versions.diff(id, newest[0].n, "working", source))
 

@@ -11,13 +11,14 @@ import pytest
 
 from stratpanel.supervisor import copies
 from stratpanel.supervisor.unit import Unit
+from stratpanel.supervisor.versions import fingerprints
 from tests.supervisor.fakes import Bench, settle
 
 
 @pytest.fixture(autouse=True)
 def old_files_are_old_enough(monkeypatch: pytest.MonkeyPatch) -> None:
     """Files of these tests are a moment old; only one test is about that."""
-    monkeypatch.setattr(copies, "FRESH_NS", 0)
+    monkeypatch.setattr(fingerprints, "FRESH_NS", 0)
 
 
 def script(bench: Bench, id: str = "ema") -> Path:
@@ -114,13 +115,13 @@ async def test_a_script_that_went_away_is_unknown_not_equal(bench: Bench) -> Non
 
 async def test_only_what_changed_is_read(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     read: list[str] = []
-    real = copies.read_working_copy
+    real = fingerprints.read_working_copy
 
     def counted(path: Path, **words: str) -> Any:
         read.append(path.stem)
         return real(path, **words)
 
-    monkeypatch.setattr(copies, "read_working_copy", counted)
+    monkeypatch.setattr(fingerprints, "read_working_copy", counted)
     for n in range(300):
         await bench.add(f"s{n}")
     for _ in range(8):
@@ -147,7 +148,7 @@ async def test_a_look_at_a_thousand_costs_milliseconds_a_beat(bench: Bench) -> N
 
 
 async def test_a_file_changed_a_moment_ago_is_read_once_more(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(copies, "FRESH_NS", 3_600_000_000_000)
+    monkeypatch.setattr(fingerprints, "FRESH_NS", 3_600_000_000_000)
     unit = await bench.add()
     await bench.started(unit)
     await look(bench)

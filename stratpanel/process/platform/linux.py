@@ -242,8 +242,11 @@ def name_process(name: str) -> None:
 
 def set_oom_score(value: int) -> None:
     """How gladly the kernel takes this process when memory is out; raising it needs no rights. Raises OSError."""
-    with open("/proc/self/oom_score_adj", "w", encoding="ascii") as file:
-        file.write(str(value))
+    fd = os.open("/proc/self/oom_score_adj", os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        os.write(fd, b"%d" % value)
+    finally:
+        os.close(fd)
 
 
 # -- descriptors, pipes, locks, sockets -------------------------------------------------------------------------------

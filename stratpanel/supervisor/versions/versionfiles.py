@@ -139,9 +139,10 @@ def _manifest(version: Version) -> bytes:
 
 def read_version(home: Path, id: str, n: int, pointer: Pointer) -> Version:
     """Version `n` by its manifest. Raises NotFound VERSION_NOT_FOUND, Conflict VERSION_DAMAGED."""
-    manifests = sorted(home.glob(f"{int(n)}-*.json"))
-    # a deploy killed between manifest and folder leaves a manifest alone, and its number is used again
-    manifests = [path for path in manifests if path.with_suffix("").is_dir()] or manifests
+    manifests = _manifests(home, int(n))
+    if len(manifests) > 1:
+        # a deploy killed between manifest and folder leaves a manifest alone, and its number is used again
+        manifests = [path for path in manifests if path.with_suffix("").is_dir()] or manifests
     if not manifests:
         raise NotFound(
             f"{id} has no version {n}; `stratpanel versions {id}` lists what there is", code="VERSION_NOT_FOUND"
@@ -173,6 +174,14 @@ def read_version(home: Path, id: str, n: int, pointer: Pointer) -> Version:
             f"deploy again (`stratpanel deploy {id}`)",
             code="VERSION_DAMAGED",
         ) from error
+
+
+def _manifests(home: Path, n: int) -> list[Path]:
+    try:
+        names = os.listdir(home)
+    except (FileNotFoundError, NotADirectoryError):  # nothing was ever deployed
+        return []
+    return [home / name for name in sorted(names) if name.startswith(f"{n}-") and name.endswith(".json")]
 
 
 def _inside(name: str) -> str:

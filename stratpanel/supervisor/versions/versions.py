@@ -19,6 +19,7 @@ from typing import Literal
 from stratpanel.model.errors import Conflict, InvalidValue, NotFound, TooLarge
 from stratpanel.supervisor.versions import versionfiles
 from stratpanel.supervisor.versions.diff import unified
+from stratpanel.supervisor.versions.fingerprints import Fingerprint, Fingerprints
 from stratpanel.supervisor.versions.source_check import require_syntax, surprises
 from stratpanel.supervisor.versions.versionfiles import Pointer, Version, require_intact
 from stratpanel.supervisor.versions.workingcopy import WorkingCopy, read_working_copy
@@ -47,6 +48,7 @@ class Versions:
         self.root = self.workspace / "strategies" / "versions"
         self._guard = threading.Lock()
         self._locks: dict[str, threading.RLock] = {}
+        self._prints = Fingerprints()
 
     @contextmanager
     def _of(self, id: str) -> Iterator[Path]:
@@ -217,12 +219,14 @@ class Versions:
         if current is None:
             return True
         try:
-            copy = self._working(id, path)
+            copy = self.fingerprint(id, path, strict=True)
         except (NotFound, InvalidValue, Conflict, TooLarge):
             return True
-        if copy.entry != current.entry or copy.files.keys() != current.files.keys():
-            return True
-        return any(hashlib.sha256(data).hexdigest() != current.files[name] for name, data in copy.files.items())
+        return (copy.entry, copy.hashes) != (current.entry, current.files)
+
+    def fingerprint(self, id: str, path: Path, *, strict: bool) -> Fingerprint:
+        """Which files the working copy has, and their hashes; read only if it changed. See `Fingerprints.of`."""
+        return self._prints.of(path, verb=f"cannot compare {id}", shown=self._shown(path), strict=strict)
 
     def diff(self, id: str, from_: Side = None, to: Side = "working", path: Path | None = None) -> str:
         """Unified text from one side to the other; a side is a number, "working" (needs `path`), or None: current."""
