@@ -11,7 +11,7 @@ import sys
 from typing import Any
 
 from stratpanel.cli import DONE, NOT_DONE, exit_code, offline
-from stratpanel.cli.session import connect, for_each, path_of, workspace_of
+from stratpanel.cli.session import connect, for_each, workspace_of
 from stratpanel.client.connection import Api
 from stratpanel.model.errors import StratpanelError
 
@@ -56,8 +56,15 @@ def _tell(verb: str, results: list[tuple[str, Any]]) -> int:
 
 def _act(options: argparse.Namespace, verb: str, body: dict[str, Any] | None = None) -> int:
     api = connect(options)
-    query = {"wait": "0"} if getattr(options, "no_wait", False) else None
-    return _tell(verb, for_each(_chosen(options, api), lambda i: api.post(path_of(i, verb), body, query)))
+    return _tell(verb, _act_on(options, api, verb, body))
+
+
+def _act_on(
+    options: argparse.Namespace, api: Api, verb: str, body: dict[str, Any] | None = None
+) -> list[tuple[str, Any]]:
+    """Of all chosen ones the answer or the error; none chosen (`--all` of nothing) is no call at all."""
+    ids = _chosen(options, api)
+    return api.act(verb, ids, body, wait=not getattr(options, "no_wait", False)) if ids else []
 
 
 def start(options: argparse.Namespace) -> int:
@@ -110,8 +117,7 @@ def _end(options: argparse.Namespace, verb: str) -> int:
     if not api.reachable():
         ids = _chosen(options, None)
         return _tell(verb, for_each(ids, lambda i: offline.end(workspace, i, kill=verb == "kill")))
-    query = {"wait": "0"} if options.no_wait else None
-    return _tell(verb, for_each(_chosen(options, api), lambda i: api.post(path_of(i, verb), None, query)))
+    return _tell(verb, _act_on(options, api, verb))
 
 
 def panic(options: argparse.Namespace) -> int:
@@ -147,7 +153,7 @@ def pause(options: argparse.Namespace) -> int:
     """Pause the workspace, or the strategies named."""
     api = connect(options)
     if options.ids:
-        return _tell("pause", for_each(options.ids, lambda i: api.post(path_of(i, "pause"))))
+        return _tell("pause", api.act("pause", list(dict.fromkeys(options.ids))))
     api.post("/api/pause")
     print("paused: nothing starts by itself until `stratpanel resume`; what runs goes on, and stops still happen")
     return DONE
@@ -157,7 +163,7 @@ def resume(options: argparse.Namespace) -> int:
     """Lift pause or panic: list what would start, ask, do it."""
     api = connect(options)
     if options.ids:
-        return _tell("resume", for_each(options.ids, lambda i: api.post(path_of(i, "resume"))))
+        return _tell("resume", api.act("resume", list(dict.fromkeys(options.ids))))
     would_start = api.post("/api/resume", {"dry_run": True}).get("would_start", [])
     for item in would_start:
         print(f"  would start {item['id']}: {item['why']}")

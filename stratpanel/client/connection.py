@@ -9,7 +9,7 @@ from __future__ import annotations
 import http.client
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote, urlencode, urlsplit
@@ -206,6 +206,17 @@ class Api:
         if answer.status >= 400:
             raise error_of(answer)
         return answer
+
+    def act(
+        self, action: str, ids: Sequence[str], body: Mapping[str, Any] | None = None, *, wait: bool = True
+    ) -> list[tuple[str, Any]]:
+        """An action on any number of strategies, all at the same time; by id its answer or the error it met."""
+        query = None if wait else {"wait": "0"}
+        answer = self.post(f"/api/actions/{action}", {**(body or {}), "ids": list(ids)}, query)
+        return [
+            (row["id"], error_of(Answer(row["http_status"], {}, row)) if "error_code" in row else row)
+            for row in answer["results"]
+        ]
 
     def stream(
         self,

@@ -87,6 +87,7 @@ def test_openapi_describes_every_route(served: Served) -> None:
         "/api/strategies/{id}/usage", "/api/strategies/{id}/schedule/explain", "/api/calendars/{name}", "/api/events",
         "/api/events/stream",
         *(f"/api/strategies/{{id}}/{action}" for action in ACTIONS),
+        *(f"/api/actions/{action}" for action in MANY),
     ):  # fmt: skip
         assert path in paths, path
 
@@ -246,6 +247,62 @@ def test_wait_0_still_says_what_is_refused_at_once(served: Served) -> None:
     reply = served.call("POST", "/api/strategies/ema/start?wait=0")
     assert reply.status == 409
     assert_error(reply.json, "PANIC")
+
+
+MANY = ("start", "stop", "kill", "restart", "reset", "pause", "resume")
+
+
+@pytest.mark.parametrize("action", MANY)
+def test_an_action_on_many_tells_what_it_did_to_each(served: Served, action: str) -> None:
+    reply = served.call("POST", f"/api/actions/{action}", {"ids": ["ema", "nobody", "rsi", "ema", "../etc"]})
+    assert reply.status == 200, reply.body
+    ema, nobody, rsi, outside = reply.json["results"]
+    for row, id in ((ema, "ema"), (rsi, "rsi")):
+        assert row["id"] == row["strategy"]["id"] == id
+        assert isinstance(row["changed"], bool)
+        assert_status(row["strategy"])
+    for row, id in ((nobody, "nobody"), (outside, "../etc")):
+        assert (row["id"], row["http_status"]) == (id, 404)
+        assert_error(row, "STRATEGY_NOT_FOUND")
+
+
+def test_an_action_on_many_takes_the_fields_of_that_on_one(served: Served) -> None:
+    body = {"ids": ["ema", "rsi"], "params": {"fast": 12}, "args": ["-v"], "deploy": True}
+    assert served.call("POST", "/api/actions/start", body).status == 200
+    for id in ("ema", "rsi"):
+        assert ("start", id, "api", {"fast": 12}, ["-v"], True) in served.core.calls
+    for wrong in ({}, {"ids": []}, {"ids": "ema"}, {"ids": [1]}, {"ids": ["ema"], "args": "x"}):
+        reply = served.call("POST", "/api/actions/start", wrong)
+        assert reply.status == 422
+        assert reply.json["fields"]
+    assert served.call("POST", "/api/actions/start", {"ids": [f"s{n}" for n in range(10_001)]}).status == 422
+    assert served.call("POST", "/api/actions/deploy", {"ids": ["ema"]}).status == 404
+
+
+def test_a_fault_of_ours_with_one_is_told_beside_the_results_of_the_others(served: Served) -> None:
+    body = {"ids": ["ema"], "params": {"explode": True}}
+    row = served.call("POST", "/api/actions/start", body).json["results"][0]
+    assert row["http_status"] == 500
+    assert_error(row, "INTERNAL")
+    assert "secret" not in row["message"]
+
+
+def test_many_at_once_wait_for_none_of_each_other(served: Served) -> None:
+    import asyncio
+
+    async def hold() -> None:
+        served.core.gate = asyncio.Event()
+
+    served.wait(hold())
+    reply = served.call("POST", "/api/actions/start?wait=0", {"ids": ["ema", "nobody", "rsi"]})
+    assert reply.status == 202
+    accepted = [row.get("changed") for row in reply.json["results"]]
+    assert accepted == [True, None, True], "what is refused is told at once"
+    assert {call[1] for call in served.core.calls if call[0] == "start"} == {"ema", "rsi"}, "both are under way"
+    served.loop.call_soon_threadsafe(served.core.gate.set)  # type: ignore[union-attr]
+    from tests.support import wait_for
+
+    wait_for(lambda: all(row["state"] == "running" for row in served.core.statuses()))
 
 
 def test_source(served: Served) -> None:

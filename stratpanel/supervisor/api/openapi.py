@@ -131,7 +131,7 @@ WHY: Final = {"type": "object", "properties": {"why": TEXT}}
 
 
 def _paths() -> Part:
-    return {**_workspace_paths(), **_strategy_paths(), **_past_paths()}
+    return {**_workspace_paths(), **_many_paths(), **_strategy_paths(), **_past_paths()}
 
 
 def _workspace_paths() -> Part:
@@ -184,6 +184,21 @@ def _workspace_paths() -> Part:
         "/api/events/stream": {"get": _stream("events as they happen; Last-Event-ID resumes", since)},
         "/api/mirror/stream": {"get": _stream("a snapshot of everything, then what changes")},
     }
+
+
+def _many_paths() -> Part:
+    """The actions on one again, on any number of them."""
+    bodies = {"start": ref("StartRequest"), "stop": WHY, "pause": WHY}
+    ids = {"type": "object", "properties": {"ids": {**list_of(TEXT), "minItems": 1}}, "required": ["ids"]}
+    found = {}
+    for action in ("start", "stop", "kill", "restart", "reset", "pause", "resume"):
+        body = {"allOf": [ids, bodies[action]]} if action in bodies else ids
+        operation = _action(f"{action} all of these, side by side", body)
+        for status in ("200", "202"):
+            operation["responses"][status]["content"] = {JSON: {"schema": an_object(results=list_of(ref("OneResult")))}}
+        operation["requestBody"]["required"] = True
+        found[f"/api/actions/{action}"] = {"post": operation}
+    return found
 
 
 def _strategy_paths() -> Part:

@@ -83,6 +83,11 @@ def schemas() -> dict[str, Schema]:
         "ActionResult": an_object(
             optional=("warnings",), changed=TRUTH, strategy=ref("StrategyStatus"), warnings=list_of(TEXT)
         ),
+        "OneResult": {
+            "allOf": [an_object(id=TEXT)],
+            "oneOf": [ref("ActionResult"), {"allOf": [ref("Error"), an_object(http_status=WHOLE)]}],
+            "description": "of an action on many: what it did to this one, or why it was refused",
+        },
         "Supervisor": an_object(
             pid=WHOLE,
             launcher_pid=or_null(WHOLE),

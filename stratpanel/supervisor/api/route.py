@@ -203,12 +203,15 @@ class Route(RequestHandler):
         self.set_header("Content-Type", "application/json; charset=utf-8")
         if isinstance(error, Unauthorized):
             self.set_header("WWW-Authenticate", 'Bearer realm="stratpanel"')
-        body = error.to_json()
-        mask = self.site.core.mask
+        self.finish(wire.encode(self.error_body(error)))
+
+    def error_body(self, error: StratpanelError) -> Json:
+        """An error as CONTRACTS has it, without secrets."""
+        body, mask = error.to_json(), self.site.core.mask
         body["message"] = mask(error.message)
         if error.fields:
             body["fields"] = {mask(name): mask(says) for name, says in error.fields.items()}
-        self.finish(wire.encode(body))
+        return body
 
     def _translated(self, error: BaseException | None, status_code: int) -> StratpanelError:
         """An error of ours for one of tornado's, or for one that nobody foresaw."""

@@ -41,6 +41,7 @@ def routes(site: Site) -> list[Any]:
         (r"/api/token", whole.Token),
         (r"/api/week", whole.Week),
         (r"/api/schedule/explain", whole.ExplainSchedule),
+        (rf"/api/actions/({ACTIONS})", strategies.ActionOnMany),
         (r"/api/strategies", strategies.StrategyList),
         (ONE, strategies.OneStrategy),
         (rf"{ONE}/({ACTIONS})", strategies.Action),

@@ -6,18 +6,24 @@ Checks what belongs to HTTP (ids in paths, If-Match, multipart, ?wait=0) and han
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable
 from typing import Any, ClassVar, Final
 
 from tornado import httputil
 
-from stratpanel.model.errors import InvalidValue, Malformed, NotFound, TooLarge
+from stratpanel.model.errors import Internal, InvalidValue, Malformed, NotFound, StratpanelError, TooLarge
 from stratpanel.model.ids import check_id, id_problem
 from stratpanel.supervisor.api import wire
 from stratpanel.supervisor.api.access import Role
 from stratpanel.supervisor.api.ports import ActionResult, Json
 from stratpanel.supervisor.api.route import JSON_LIMIT, Route
 
+log = logging.getLogger("stratpanel.api")
+
+Act = Callable[[str], Awaitable[ActionResult]]
+
+MOST_AT_ONCE: Final = 10_000
 UPLOAD_LIMIT: Final = 16 * 1024 * 1024
 MULTIPART_MARGIN: Final = 64 * 1024
 
@@ -184,7 +190,7 @@ class Action(StrategyRoute):
     async def post(self, id: str, action: str) -> None:
         """Do it and answer when done; with ?wait=0 answer 202 as soon as it is accepted."""
         wait = wire.flag("wait", self.query("wait"), default=True)
-        doing = asyncio.ensure_future(self._call(id, action, self.json_body()))
+        doing = asyncio.ensure_future(asked(self, action, self.json_body())(id))
         if not wait:
             await asyncio.wait({doing}, timeout=0)
             if not doing.done():
@@ -193,30 +199,78 @@ class Action(StrategyRoute):
                 await self.done({"changed": True, "strategy": self.core.status(id)}, 202)
                 return
         result = await asyncio.shield(doing)
-        answer: Json = {"changed": result.changed, "strategy": result.strategy}
-        warnings = getattr(result, "warnings", None)
-        if warnings:
-            answer["warnings"] = list(warnings)
-        await self.done(answer, 200 if wait else 202)
+        await self.done(told(result), 200 if wait else 202)
 
-    def _call(self, id: str, action: str, body: Json) -> Awaitable[ActionResult]:
-        core, by = self.core, self.by
-        calls: dict[str, Callable[[], Awaitable[ActionResult]]] = {
-            "start": lambda: core.start(
-                id,
-                by=by,
-                params=object_field(body, "params"),
-                args=texts_field(body, "args"),
-                deploy=bool_field(body, "deploy"),
-            ),
-            "stop": lambda: core.stop(id, by=by, why=text_field(body, "why") or ""),
-            "kill": lambda: core.kill(id, by=by),
-            "restart": lambda: core.restart(id, by=by),
-            "reset": lambda: core.reset(id, by=by),
-            "pause": lambda: core.pause(id, by=by, why=text_field(body, "why") or ""),
-            "resume": lambda: core.resume(id, by=by, dry_run=bool(bool_field(body, "dry_run"))),
-        }
-        return calls[action]()
+
+class ActionOnMany(Route):
+    """POST /api/actions/{action}"""
+
+    roles: ClassVar[dict[str, Role]] = {"POST": Role.OPERATOR}
+
+    async def post(self, action: str) -> None:
+        """Do it to all `ids` side by side, with the fields of the action on one; the refusal of one is its own result.
+
+        Answers when all are done; with ?wait=0 as soon as all are accepted or refused.
+        """
+        wait = wire.flag("wait", self.query("wait"), default=True)
+        body = self.json_body()
+        ids = list(dict.fromkeys(texts_field(body, "ids") or ()))
+        if not ids:
+            raise wire.invalid("ids", "name at least one strategy")
+        if len(ids) > MOST_AT_ONCE:
+            raise wire.invalid("ids", f"are more than {MOST_AT_ONCE}")
+        act = asked(self, action, body)
+        doing = {id: asyncio.ensure_future(self._one(id, act)) for id in ids}
+        await asyncio.wait(doing.values(), timeout=None if wait else 0)
+        results = []
+        for id, one in doing.items():
+            if one.done():
+                results.append(one.result())
+            else:
+                background.add(one)
+                one.add_done_callback(_forget)
+                results.append({"id": id, "changed": True, "strategy": self.core.status(id)})
+        await self.done({"results": results}, 200 if wait else 202)
+
+    async def _one(self, id: str, act: Act) -> Json:
+        try:
+            if id_problem(id):
+                raise no_strategy(id)
+            self.core.status(id)
+            return {"id": id, **told(await act(id))}
+        except StratpanelError as error:
+            return self._refused(id, error)
+        except Exception:  # a defect of ours with one strategy: the others' results must still be told
+            log.exception("%s of %s failed", self.request.path, id)
+            return self._refused(id, Internal(f"our own fault with {id}; see log/supervisor.log"))
+
+    def _refused(self, id: str, error: StratpanelError) -> Json:
+        return {"id": id, "http_status": error.status, **self.error_body(error)}
+
+
+def told(result: ActionResult) -> Json:
+    """What an action did, as it is answered."""
+    answer: Json = {"changed": result.changed, "strategy": result.strategy}
+    warnings = getattr(result, "warnings", None)
+    if warnings:
+        answer["warnings"] = list(warnings)
+    return answer
+
+
+def asked(route: Route, action: str, body: Json) -> Act:
+    """The action as this request wants it, to be called with an id. Raises InvalidValue for a field of the body."""
+    core, by = route.core, route.by
+    if action == "start":
+        params, args, deploy = object_field(body, "params"), texts_field(body, "args"), bool_field(body, "deploy")
+        return lambda id: core.start(id, by=by, params=params, args=args, deploy=deploy)
+    if action in ("stop", "pause"):
+        why, call = text_field(body, "why") or "", core.stop if action == "stop" else core.pause
+        return lambda id: call(id, by=by, why=why)
+    if action == "resume":
+        dry_run = bool(bool_field(body, "dry_run"))
+        return lambda id: core.resume(id, by=by, dry_run=dry_run)
+    calls = {"kill": core.kill, "restart": core.restart, "reset": core.reset}
+    return lambda id: calls[action](id, by=by)
 
 
 background: set[asyncio.Future[Any]] = set()
