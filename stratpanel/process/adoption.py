@@ -82,8 +82,9 @@ class LeaderWatch:
             run.loop.unwatch(self._fd)
             os.close(self._fd)
             self._fd = None
-        if run.began is None and status is not None and os.WIFEXITED(status) and os.WEXITSTATUS(status) == NEVER_BEGAN:
-            run.began = False
+        if run.began is None and status is not None and os.WIFEXITED(status):
+            run.began = os.WEXITSTATUS(status) != NEVER_BEGAN
+        if run.began is False:
             run.error = f"{run.id} was not started: its runner was killed before the start was on record"
         run.leader_exited(status, route)
         run.look()

@@ -33,10 +33,12 @@ class Lock:
         return f"<Lock {self.path}{'' if self.fd >= 0 else ' released'}>"
 
     def write(self, record: dict[str, Any]) -> None:
-        """Say who holds it; readers may see it while it changes, so it is one write of one short line."""
-        data = json.dumps(record).encode() + b"\n"
-        os.ftruncate(self.fd, 0)
-        os.pwrite(self.fd, data, 0)
+        """Say who holds it: one write of one short line, blanks over what was longer.
+
+        Cutting the file off first would show readers an empty one, and give its block back only to take another.
+        """
+        before = os.fstat(self.fd).st_size
+        os.pwrite(self.fd, json.dumps(record).encode().ljust(before - 1) + b"\n", 0)
 
     def touch(self) -> None:
         """The heartbeat: the file's modification time is now."""

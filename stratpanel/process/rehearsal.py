@@ -9,8 +9,9 @@ happens in a scratch folder, starts nothing, and a failure here only costs that 
 from __future__ import annotations
 
 import os
-import shutil
 import socket
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from stratpanel.process import locks, previous, records
@@ -37,7 +38,19 @@ def rehearse(runtime: Runtime) -> None:
     except (OSError, ProcessError):  # a start in such a place will say what is wrong with it
         pass
     finally:
-        shutil.rmtree(scratch.root, ignore_errors=True)
+        _remove(folder)
+
+
+def _remove(folder: Path) -> None:
+    """All of it; `shutil` would bring three libraries into every runner."""
+    for here, folders, files in os.walk(folder, topdown=False):
+        with suppress(OSError):
+            for name in files:
+                os.unlink(os.path.join(here, name))
+            for name in folders:
+                os.rmdir(os.path.join(here, name))
+    with suppress(OSError):
+        os.rmdir(folder)
 
 
 def _life(runtime: Runtime, strategy_id: str) -> None:

@@ -30,6 +30,8 @@ VERSION = 1
 DEADLINE_LOOK_S = 1.0
 QUIET_LOOK_S = 5.0
 RETRY_S = 1.0
+# What a replacement would find out by itself is written when nothing else is: many starts at once share the disk.
+SAVE_LATER_S = 2.0
 FAREWELL_S = 1.0
 
 
@@ -87,20 +89,34 @@ class Run:
 
     def publish(self) -> bool:
         """Record the present state and tell everybody; a full disk delays the record, never the run."""
-        saved = True
+        saved = self._record_now()
+        self._tell()
+        return saved
+
+    def _record_now(self) -> bool:
+        if self._unsaved is not None:
+            self._unsaved.cancel()
+            self._unsaved = None
         try:
             self.save()
         except OSError:  # kept in memory, and tried again until it is written
-            saved = False
-            if self._unsaved is None:
-                self._unsaved = self.loop.call_later(RETRY_S, self._save_again)
-        self.clients.tell({"ev": "status", "status": self.status})
-        return saved
+            self._record_later(RETRY_S)
+            return False
+        return True
+
+    def _record_later(self, delay_s: float) -> None:
+        if self._unsaved is None:
+            self._unsaved = self.loop.call_later(delay_s, self._save_again)
 
     def _save_again(self) -> None:
         self._unsaved = None
         if not self.finished:
-            self.publish()
+            self._record_now()
+
+    def _tell(self) -> None:
+        """Everybody has heard the spec in the greeting; it is most of a status."""
+        said = {key: value for key, value in self.status.items() if key != "spec"}
+        self.clients.tell({"ev": "status", "status": said})
 
     def _greeting(self) -> Message | None:
         if self._record is not None and self.refusal is None:
@@ -116,10 +132,11 @@ class Run:
         self._look_at_clock()
 
     def set_phase(self, phase: str) -> None:
-        """Move on, on record and in everybody's ears; a stop that is under way stays the phase."""
+        """Move on, in everybody's ears and soon on record; a stop that is under way stays the phase."""
         if self.status["phase"] != "stopping":
             self.status["phase"] = phase
-        self.publish()
+        self._record_later(SAVE_LATER_S)
+        self._tell()
 
     def leader_exited(self, wait_status: int | None, route: str) -> None:
         """The leader is gone, its status known or not. The run goes on until the tree is empty."""

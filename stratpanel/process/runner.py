@@ -13,7 +13,6 @@ import signal
 import socket
 import sys
 import time
-import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, NamedTuple, NoReturn
@@ -75,7 +74,7 @@ def _live(runtime: Runtime, strategy_id: str, ends: Ends, begin: Callable[[Loop]
         _isolate(strategy_id, ends)
         code = begin(Loop())
     except BaseException:  # noqa: BLE001  never back into the launcher's stack, of which this is a copy
-        say(f"runner of {strategy_id}: {traceback.format_exc()}")
+        say(f"runner of {strategy_id}: {_fault()}")
     finally:
         os._exit(code)
 
@@ -87,6 +86,13 @@ def _isolate(strategy_id: str, ends: Ends) -> None:
     signal.set_wakeup_fd(-1)
     os.setsid()
     platform.name_process(f"sp:{strategy_id}")
+
+
+def _fault() -> str:
+    """The exception under way with its traceback, imported here: no runner should carry it that never needs it."""
+    import traceback
+
+    return traceback.format_exc()
 
 
 def say(text: str) -> None:
@@ -284,7 +290,7 @@ def _serve(loop: Loop, run: Run, line: Lifeline) -> int:
         try:
             loop.run_once()
         except Exception:  # noqa: BLE001  a defect of ours in one event must not end the watch over a live strategy
-            say(f"runner of {run.id}: {traceback.format_exc()}")
+            say(f"runner of {run.id}: {_fault()}")
             time.sleep(0.05)  # were it every event, this keeps the processor free
     line.close()
     return DONE

@@ -27,7 +27,7 @@ COUNTS_AS_FAILURE: Final = frozenset({"memory", "quiet", "watchdog"})
 
 def end_in_words(record: dict[str, Any]) -> str:
     """How a run ended, as one would say it: "crashed with exit code 1", "killed by SIGKILL", "ended, code unknown"."""
-    if not record.get("began", True):
+    if record.get("began") is False:  # None: nobody can tell any more
         return str(record.get("error") or "could not be executed")
     signal, code = record.get("signal"), record.get("exit_code")
     if signal:
@@ -101,7 +101,7 @@ class Endings:
             unit.ended_after_stop(f"{why}{told}")
             core.happened("stopped", unit, str(stop.get("by") or "schedule"), why + told)
             return
-        if not record.get("began", True):
+        if record.get("began") is False:
             self.refused(unit, "EXEC_FAILED", f"cannot start {unit.id}: {words}")
             return
         self._by_itself(unit, run, record, core.stops.words(stop) if by_us else words, told, cause)

@@ -123,10 +123,10 @@ def test_a_machine_out_of_processes_refuses_clearly(bench: Bench, where: str) ->
 
 def test_a_client_that_never_reads_loses_only_itself(bench: Bench) -> None:
     bench.launch()
-    line = bench.start(WAITING, config={"padding": "x" * 100_000})
+    line = bench.start(WAITING)
     deaf = bench.runner()
     for n in range(300):
-        assert line.ask("deadline", at=time.time() + 1000 + n)["ok"]
+        assert line.ask("deadline", at=time.time() + 1000 + n, reason="x" * 100_000)["ok"]
         line.heard.clear()
     assert line.ask("ping")["ok"]
     # it was hung up on with what it had not read; its buffer is bounded
