@@ -129,7 +129,7 @@ class Core:
         self.books = Books(self, history)
         self.preparation, self.gate, self.chores = Preparation(self), Gate(self), Chores(self)
         self.processes: Processes = processes or LauncherLink(runtime, self._launcher_said, self._launcher_came)
-        self.queue = StartQueue(max(1, int(scaling.machine_cpus())), self.clock, self._queue_moved)
+        self.queue = StartQueue(2 * max(1, int(scaling.machine_cpus())), self.clock, self._queue_moved)
         self.starts, self.stops, self.endings = Starts(self), Stops(self), Endings(self)
         self.recovery, self.reconciler, self.watch = Recovery(self), Reconciler(self), Watch(self)
         self.actions = Actions(self)
