@@ -12,7 +12,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import fields, replace
 from datetime import UTC, date, datetime
-from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from stratpanel.market.check import check
@@ -35,7 +34,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("stratpanel.fleet")
 
-SAVE_AT_ONCE: Final = 20  # entries per write: each costs the loop 0.5 ms, and an exit must not wait for 500 of them
+SAVE_AT_ONCE: Final = 10  # entries per turn of the loop: each costs it 0.5 ms, and an exit must not wait for 500
 SAVE_AFTER_S: Final = 2.0  # of calm; what must not wait is in the journal, so a burst of starts shares its writes
 HOLD_FIELDS: Final = tuple(field.name for field in fields(Hold))
 SAVE_LATEST_S: Final = 10.0  # where calm does not come
@@ -206,16 +205,21 @@ class Fleet:
             await asyncio.shield(self._saving)
 
     async def _save(self) -> None:
-        """One write; the disk is waited for in a thread."""
+        """One write of all that changed, made ready a few entries a turn; the disk is waited for in a thread."""
         try:
             await asyncio.sleep(0)  # whoever asks in the same turn of the loop shares this write
-            dirty = set(islice(self._dirty, SAVE_AT_ONCE))
-            self._dirty -= dirty
-            for id in dirty:
+            dirty, prepared = set(self._dirty), {}
+            for number, id in enumerate(dirty, start=1):
+                self._dirty.discard(id)  # what changes from now on is the next write's
                 if (unit := self._core.units.get(id)) is not None:
                     self._mirror(unit)
+                    ready = self._registry.prepare(id, unit.strategy) if unit.strategy is not None else None
+                    if ready is not None:
+                        prepared[id] = ready
+                if number % SAVE_AT_ONCE == 0:
+                    await asyncio.sleep(0)
             before = self.problem
-            steps = self._registry.saving(self._strategies(), dirty)
+            steps = self._registry.saving(self._strategies(), dirty, prepared)
             self._taken_over(await self._write(steps))
             if self.problem != before:
                 self._core.supervisor_changed()

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from stratpanel.process import records
+from stratpanel.process.paths import Runtime
 from tests.support import pid_alive, wait_for
 from tests.workbench import Workbench
 
@@ -135,6 +137,24 @@ def test_several_ids_at_once_and_one_that_fails(bench: Workbench) -> None:
     assert all(bench.leader_pid(f"s{n}") for n in range(3))
     bench.cli("stop", "--all")
     assert not any(bench.leader_pid(f"s{n}") for n in range(3))
+
+
+def test_stop_all_asks_everybody_before_it_waits_for_anybody(bench: Workbench) -> None:
+    """More than any pool of workers: the last one must not wait for the grace of the first."""
+    stubborn = bench.folder / "stubborn"
+    stubborn.write_text("#!/bin/sh\ntrap '' TERM\nexec sleep 3600\n")
+    stubborn.chmod(0o755)
+    ids = [f"s{n:02}" for n in range(70)]
+    for id in ids:
+        bench.register(id, "", interpreter=str(stubborn), grace_s=2.0, start_seconds=0.01)
+    bench.cli("start", *ids, timeout=120)
+    bench.cli("stop", "--all", timeout=120)
+    ends = [records.read_json(Runtime.of(bench.folder).exit(id)) for id in ids]
+    asked = [end["stop"]["at"] for end in ends if end is not None]
+    ended = [end["ended"] for end in ends if end is not None]
+    assert len(asked) == len(ids)
+    assert max(asked) < min(ended)
+    assert {end["signal"] for end in ends if end is not None} == {"SIGKILL"}
 
 
 def test_a_start_that_fails_says_why_and_exits_1(bench: Workbench) -> None:

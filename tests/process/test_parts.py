@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -80,6 +81,19 @@ def test_a_lock_excludes_others_and_names_its_holder(tmp_path: Path) -> None:
     lock.release()
     assert not locks.is_held(path)
     assert locks.acquire(path) is not None
+
+
+def test_a_lock_names_its_new_holder_over_a_longer_name_and_is_never_empty(tmp_path: Path) -> None:
+    path = tmp_path / "x.lock"
+    records_of = [{"host": "a" * 40, "pid": 4_194_303}, {"host": "b", "pid": 7}, {"host": "c" * 60, "pid": 1}]
+    longest = 0
+    for record in records_of:
+        lock = locks.acquire(path, record)
+        assert lock is not None
+        assert locks.holder(path) == record
+        longest = max(longest, len(json.dumps(record)) + 1)
+        assert path.stat().st_size == longest, "blanks cover what was longer"
+        lock.release()
 
 
 def test_a_lock_whose_file_was_replaced_protects_nothing(tmp_path: Path) -> None:

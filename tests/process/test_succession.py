@@ -57,6 +57,32 @@ def end_leader(bench: Bench) -> None:
     os.kill(bench.status()["leader"]["pid"], signal.SIGUSR1)
 
 
+def test_that_it_runs_is_on_record_soon_and_its_leader_before_it_runs(bench: Bench) -> None:
+    bench.launch()
+    line = start_counting(bench)
+    told = line.phase("running")
+    assert bench.status()["leader"] == told["leader"]
+    assert "spec" not in told, "everybody has heard it in the greeting"
+    wait_for(lambda: bench.status()["phase"] == "running", what="the phase on record")
+    assert bench.runner().ev("status")["status"]["spec"]["argv"]
+
+
+def test_a_leader_and_its_runner_that_end_before_running_is_on_record(bench: Bench) -> None:
+    """The runner hangs, its leader ends with a code, the runner is killed: that it had begun follows from the code."""
+    bench.launch()
+    start_counting(bench)
+    runner = bench.runner_pid()
+    os.kill(runner, signal.SIGSTOP)
+    status = bench.status()
+    records.write_json(bench.runtime.status("ema"), {**status, "phase": "forked"})  # as within the first two seconds
+    leader = status["leader"]["pid"]
+    end_leader(bench)
+    wait_for(lambda: not pid_alive(leader), what="the leader's end")
+    kill(runner)
+    record = bench.exit()
+    assert (record["exit_code"], record["began"], record["error"]) == (7, True, None)
+
+
 def test_a_replacement_adopts_the_run_of_a_killed_runner(bench: Bench) -> None:
     launcher = bench.launch()
     start_counting(bench)

@@ -6,12 +6,14 @@ import asyncio
 import json
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from stratpanel.model.strategy import Strategy, report
 from stratpanel.model.values import Hold, RestartPolicy
 from stratpanel.supervisor import fleet
+from stratpanel.supervisor.registry import registry as registry_module
 from stratpanel.supervisor.registry.registry import Registry, RegistryError
 from tests.supervisor.fakes import Bench
 
@@ -40,6 +42,36 @@ async def test_a_burst_of_changes_is_one_write_when_it_is_over(bench: Bench, mon
             break
         await asyncio.sleep(0.02)
     assert json.loads(registry.read_text())["ema"]["hold"]["why"] == "5"
+
+
+async def test_many_changes_are_one_write_and_others_have_their_turn_meanwhile(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    units = [await bench.add(f"s{n}") for n in range(35)]
+    await bench.core.fleet.durable()
+    writes: list[bytes] = []
+    real = registry_module.replace
+
+    def counted(path: Path, data: bytes, *rest: Any) -> Any:
+        writes.append(data)
+        return real(path, data, *rest)
+
+    monkeypatch.setattr(registry_module, "replace", counted)
+    for unit in units:
+        bench.core.set_hold(unit, "stopped", by="tester", why="first")
+    saving = asyncio.ensure_future(bench.core.fleet.durable())
+    turns = 0
+    while bench.core.fleet._dirty:
+        await asyncio.sleep(0)
+        turns += 1
+        if turns == 3:  # in the middle of making the entries ready
+            bench.core.set_hold(units[0], "paused", by="tester", why="second")
+    assert turns >= 4, "35 entries are made ready in several turns of the loop"
+    await saving
+    await bench.core.fleet.durable()
+    written = json.loads((bench.workspace / "strategies" / "strategy_configs.json").read_text())
+    assert [written[unit.id]["hold"]["why"] for unit in units] == ["second"] + ["first"] * 34
+    assert 1 <= len(writes) <= 2, "all of them, and what changed meanwhile"
 
 
 async def test_changes_that_never_calm_down_are_written_all_the_same(

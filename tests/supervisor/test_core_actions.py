@@ -74,6 +74,16 @@ async def test_a_start_that_finishes_with_zero_at_once_is_done(bench: Bench) -> 
     assert unit.hold.kind == "none", "it ended by itself: nothing keeps it running any more"
 
 
+async def test_an_end_whose_beginning_nobody_saw_is_an_end_and_no_refusal(bench: Bench) -> None:
+    unit = await bench.add()
+    await bench.started(unit)
+    bench.processes.runners[-1].exit(None, began=None, route="unknown")
+    await bench.until(unit, lambda: not unit.is_live, "the end")
+    assert unit.state == "exited"
+    assert "nobody could see its exit code" in unit.why
+    assert "fatal" not in bench.events("ema"), "the restart policy judges it"
+
+
 async def test_a_refused_start_is_fatal_with_the_reason(bench: Bench) -> None:
     unit = await bench.add()
     bench.processes.behave = lambda runner: runner.on_message(

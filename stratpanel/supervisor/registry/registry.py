@@ -42,6 +42,14 @@ _HALF_WRITTEN_PAUSE_S = 0.02
 _RACES = 20
 
 
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """One strategy's entry, made ahead of the save that writes it, and what it means as `flat()` gives it."""
+
+    entry: Entry
+    said: Entry
+
+
 @dataclass
 class MergeReport:
     """What a save did: to the file, and, where a person had changed it, to the strategies in memory."""
@@ -191,7 +199,24 @@ class Registry:
         except StopIteration as done:
             return cast(MergeReport, done.value)
 
-    def saving(self, strategies: Mapping[str, Strategy], only: Collection[str] | None = None) -> Saving:
+    def prepare(self, id: str, strategy: Strategy) -> Prepared | None:
+        """Make one entry of the save that comes next: one of hundreds would hold the loop for as many half
+        milliseconds. None for one that cannot be written; the save says so. Nothing else of the registry may be used
+        between this and that save.
+        """
+        try:
+            entry, said = self._entry(id, strategy)
+            self._text_of(id, entry)
+        except (RegistryError, ValueError):
+            return None
+        return Prepared(entry, said)
+
+    def saving(
+        self,
+        strategies: Mapping[str, Strategy],
+        only: Collection[str] | None = None,
+        prepared: Mapping[str, Prepared] | None = None,
+    ) -> Saving:
         """`save` in steps: yields each write, which waits for the disk and may run in any thread, and wants its result
         (or its Displaced or RegistryError) back. One at a time; `strategies` must not gain or lose ids meanwhile.
         """
@@ -201,7 +226,7 @@ class Registry:
             result.outcome, result.problem = "suspended", self.problem
             return result
         try:
-            yield from self._save(strategies, result)
+            yield from self._save(strategies, result, prepared or {})
             self._unwritten.clear()
             self.problem = None
         except _Broken as error:
@@ -229,10 +254,10 @@ class Registry:
         self.problem = f"{error.message}; mend it, then reload (until then nothing is written to it)"
 
     def _save(
-        self, strategies: Mapping[str, Strategy], result: MergeReport
+        self, strategies: Mapping[str, Strategy], result: MergeReport, prepared: Mapping[str, Prepared]
     ) -> Generator[Callable[[], Content], Content, None]:
         self._removed &= strategies.keys()
-        ours = self._entries(strategies)
+        ours = self._entries(strategies, prepared)
         for _ in range(_RACES):
             standing = look(self.path, self.name)
             document: Document = ours
@@ -256,7 +281,7 @@ class Registry:
             return
         raise RegistryError(f"cannot write {self.name}: somebody else writes it all the time; nothing is lost")
 
-    def _entries(self, strategies: Mapping[str, Strategy]) -> Document:
+    def _entries(self, strategies: Mapping[str, Strategy], prepared: Mapping[str, Prepared]) -> Document:
         """What the file should say, in the file's order, new ones last."""
         ours: Document = {}
         self._said = {}
@@ -264,16 +289,19 @@ class Registry:
         for id in [*order, *(id for id in strategies if id not in self._base)]:
             if id in self._removed:
                 continue
-            if id in self._unwritten or id not in self._base:
-                ours[id] = self._entry(id, strategies[id])
+            if (ready := prepared.get(id)) is not None:
+                ours[id], self._said[id] = ready.entry, ready.said
+            elif id in self._unwritten or id not in self._base:
+                ours[id], self._said[id] = self._entry(id, strategies[id])
             else:
                 ours[id] = self._base[id]
         return ours
 
-    def _entry(self, id: str, strategy: Strategy) -> Entry:
-        """One entry; RegistryError if the next load would refuse it, as values set past the rules between fields."""
+    def _entry(self, id: str, strategy: Strategy) -> tuple[Entry, Entry]:
+        """One entry, and what it means. RegistryError if the next load would refuse it, as values set past the rules
+        between fields."""
         base = self._base.get(id, {})
-        said = self._said[id] = flat(strategy.config())
+        said = flat(strategy.config())
         entry = write_entry(strategy, base, self._known.get(id, {}), said)
         if not same_wish(base, entry):
             try:
@@ -283,7 +311,7 @@ class Registry:
                     read_entry(id, entry)
             except InvalidValue as error:
                 raise RegistryError(f"cannot write {self.name}: {id}.{error.message}; set it right") from None
-        return entry
+        return entry, said
 
     def _merged(self, ours: Document, result: MergeReport) -> tuple[Content, Document, dict[str, Strategy]]:
         """Merge what a person wrote; returns that, the merged document, the strategies whose entry is not just ours."""
@@ -346,17 +374,16 @@ class Registry:
 
     def _encode(self, document: Document) -> bytes:
         """The file's bytes; an entry that did not change is not encoded again (indented JSON is slow in Python)."""
-        texts: dict[str, tuple[Entry, str]] = {}
-        for id, entry in document.items():
-            before = self._texts.get(id)
-            if before is not None and (before[0] is entry or same(before[0], entry)):
-                texts[id] = before
-            else:
-                text = json.dumps(entry, indent=2, ensure_ascii=False, allow_nan=False)
-                texts[id] = entry, f"  {json.dumps(id)}: " + text.replace("\n", "\n  ")
-        self._texts = texts
-        body = ",\n".join(text for _, text in texts.values())
+        body = ",\n".join([self._text_of(id, entry) for id, entry in document.items()])
+        self._texts = {id: self._texts[id] for id in document}
         return (f"{{\n{body}\n}}\n" if body else "{}\n").encode()
+
+    def _text_of(self, id: str, entry: Entry) -> str:
+        known = self._texts.get(id)
+        if known is None or not (known[0] is entry or same(known[0], entry)):
+            text = json.dumps(entry, indent=2, ensure_ascii=False, allow_nan=False)
+            known = self._texts[id] = entry, f"  {json.dumps(id)}: " + text.replace("\n", "\n  ")
+        return known[1]
 
     def _accept(self, content: Content | None, document: Document, meanings: Document) -> None:
         self._seen, self._base, self._known = content, document, meanings
