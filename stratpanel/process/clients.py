@@ -38,13 +38,13 @@ class Clients:
         self._listener, self._path = listener, path
         self._loop.watch(listener.fileno(), self._accept)
 
-    def add(self, sock: socket.socket) -> None:
-        """Serve a connection that exists already."""
+    def add(self, sock: socket.socket, greeting: Message | None = None) -> None:
+        """Serve a connection that exists already, greeted with this if it knows more than a newcomer."""
         channel = Channel(sock)
         fd = channel.fileno()
         self._channels[fd] = channel
         self._loop.watch(fd, lambda events: self._ready(fd, events))
-        greeting = self._greeting()
+        greeting = greeting or self._greeting()
         if greeting is not None:
             self._send(fd, greeting)
 

@@ -114,9 +114,11 @@ class Run:
             self._record_now()
 
     def _tell(self) -> None:
-        """Everybody has heard the spec in the greeting; it is most of a status."""
-        said = {key: value for key, value in self.status.items() if key != "spec"}
-        self.clients.tell({"ev": "status", "status": said})
+        self.clients.tell(self.news())
+
+    def news(self) -> Message:
+        """The status for who has heard the spec, which is most of it, or has given it."""
+        return {"ev": "status", "status": {key: value for key, value in self.status.items() if key != "spec"}}
 
     def _greeting(self) -> Message | None:
         if self._record is not None and self.refusal is None:

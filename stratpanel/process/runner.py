@@ -147,7 +147,7 @@ def _start(runtime: Runtime, loop: Loop, spec: dict[str, Any], ends: Ends, lifel
         _refuse(client, error)
         return DONE
     if client is not None:
-        run.clients.add(client)
+        run.clients.add(client, run.news())
     run.guard(forked)
     _listen(run)
     return _serve(loop, run, Lifeline(runtime, loop, run, lifeline, None))

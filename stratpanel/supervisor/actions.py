@@ -79,7 +79,9 @@ class Actions:
             else:
                 core.starts.begin(unit, order)
         warnings = self._crowding() if changed else []
-        await asyncio.gather(core.journal.synced(), self._up(unit, order))
+        saved = asyncio.create_task(core.journal.synced())
+        await self._up(unit, order)
+        await saved
         return self._result(unit, changed, warnings)
 
     def _crowding(self) -> list[str]:

@@ -59,7 +59,7 @@ from stratpanel.supervisor.watch import Watch
 log = logging.getLogger("stratpanel.core")
 
 SAVE_S: Final = 5.0  # the last write of the registry
-AIM_AFTER_S: Final = 0.2  # many trees that come at once are looked up once; samples come once a second anyway
+AIM_AFTER_S: Final = 0.5  # many trees that come at once are looked up once; samples come once a second anyway
 ENDERS: Final = 64  # trees without a runner that are ended side by side
 
 ChangeCallback = Callable[[set[str], set[str], bool], None]

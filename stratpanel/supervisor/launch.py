@@ -298,10 +298,11 @@ class LauncherLink:
         When this raises SpawnFailed no runner exists. When the launcher dies or is silent after it was asked, the line
         is returned all the same: it ends by itself exactly when no runner holds its other side.
         """
-        try:
-            await asyncio.wait_for(self._up.wait(), SPAWN_S)
-        except TimeoutError:
-            raise SpawnFailed("cannot start it: no launcher answers; see log/supervisor.log") from None
+        if not self._up.is_set():
+            try:
+                await asyncio.wait_for(self._up.wait(), SPAWN_S)
+            except TimeoutError:
+                raise SpawnFailed("cannot start it: no launcher answers; see log/supervisor.log") from None
         launcher = self._line
         if launcher is None:
             raise SpawnFailed("cannot start it: the launcher has just gone; try again")

@@ -35,6 +35,9 @@ class MaskedFormatter(logging.Formatter):
 
 def start_log(mask: Callable[[str], str]) -> None:
     """Send every record, and every exception that nobody caught, to standard error through `mask`."""
+    # nothing of a record but its message is shown: what else it would look up is half of its cost
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
+    logging._srcfile = None  # as the HOWTO says; no caller is looked for
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(MaskedFormatter(mask))
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)

@@ -158,7 +158,8 @@ class Starts:
             stop_at=spec["stop_at"],
         )
         unit.run, unit.version = run, prepared.version
-        core.copies.look_at(unit)
+        if prepared.deployed or prepared.version not in unit.standing.known:
+            core.copies.look_at(unit)
         unit.touch()
         if prepared.deployed:
             core.happened("deployed", unit, order.by, f"version {prepared.version} deployed")
