@@ -5,6 +5,8 @@ from __future__ import annotations
 import http.server
 import json
 import os
+import signal
+import subprocess
 import sys
 import threading
 import time
@@ -154,6 +156,25 @@ def test_the_whole_tree_is_gone_after_the_limit(make: MakeHooks, tmp_path: Path,
     assert "killed after 0.5 s" in reports.text
     assert time.monotonic() - started < 8
     assert pids_marked(mark) == []
+
+
+def test_a_daemon_that_no_look_at_the_process_table_shows_is_waited_for_and_killed(tmp_path: Path) -> None:
+    """It was forked, and its parent ended, while the table was read."""
+    mark = f"hook-of-{tmp_path}"
+    daemon = f"MARK = {mark!r}\n{TREES['a daemon without environment']}"
+    blind = f"""
+import sys
+from stratpanel.supervisor.hooks import shim
+shim.descendants = lambda: []
+open({str(tmp_path / "answer")!r}, "w").write(repr(shim.run(0.5, [sys.executable, "-c", {daemon!r}])))
+"""
+    try:
+        subprocess.run([sys.executable, "-c", blind], timeout=30, check=True)
+        # blind as it is, it cannot find what it waits for; but it does not say that nothing is left
+        assert "'killed': True" in (tmp_path / "answer").read_text()
+    finally:
+        for pid in pids_marked(mark):
+            os.kill(pid, signal.SIGKILL)
 
 
 def test_what_a_command_leaves_behind_may_finish_within_the_limit(

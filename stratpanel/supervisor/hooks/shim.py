@@ -42,20 +42,26 @@ def descendants() -> list[int]:
     return [pid for pid in found if pid not in zombies]
 
 
-def reap() -> dict[int, int]:
-    """Exit statuses of all children that have ended."""
+def reap() -> tuple[dict[int, int], bool]:
+    """Exit statuses of all children that have ended, and whether no child is left."""
     statuses: dict[int, int] = {}
     while True:
         try:
             pid, status = os.waitpid(-1, os.WNOHANG)
-        except ChildProcessError:  # no children left
-            return statuses
+        except ChildProcessError:
+            return statuses, True
         if pid == 0:
-            return statuses
+            return statuses, False
         statuses[pid] = status
 
 
-def kill_all(leader: int) -> list[int]:
+def is_empty(childless: bool, subreaper: bool) -> bool:
+    """True when nothing below us lives. A subreaper without a child has no descendant, which no look at the process
+    table can tell: what forks and ends while it is read leaves a child that was not in it yet."""
+    return childless if subreaper else not descendants()
+
+
+def kill_all(leader: int, subreaper: bool) -> list[int]:
     """SIGKILL, repeated until nothing is left; returns what survived."""
     deadline = time.monotonic() + KILL_S
     while True:
@@ -69,16 +75,17 @@ def kill_all(leader: int) -> list[int]:
                 os.kill(pid, signal.SIGKILL)
             except (ProcessLookupError, PermissionError):  # ended meanwhile; or setuid, which only its owner may kill
                 pass
-        reap()
-        if not left or time.monotonic() > deadline:
+        childless = reap()[1]
+        if is_empty(childless, subreaper):
+            return []
+        if time.monotonic() > deadline:
             return left
         signal.sigtimedwait([signal.SIGCHLD], 0.02)
 
 
 def run(seconds: float, command: list[str]) -> dict[str, object]:
     """Run `command` in a session of its own; what of its tree is alive after `seconds` is killed."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    subreaper = sys.platform == "linux" and ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0
     deadline = time.monotonic() + seconds
     # blocked, so that a child's end between looking and waiting is not missed
     signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGCHLD])
@@ -88,15 +95,15 @@ def run(seconds: float, command: list[str]) -> dict[str, object]:
         return {"error": f"cannot start {command[0]}: {os.strerror(error.errno or 0).lower()}"}
     status: int | None = None
     while True:
-        status = reap().get(leader, status)
-        left = [] if status is None else descendants()
-        if status is not None and not left:
+        statuses, childless = reap()
+        status = statuses.get(leader, status)
+        if status is not None and is_empty(childless, subreaper):
             return {"code": os.waitstatus_to_exitcode(status)}
         remaining = deadline - time.monotonic()
         if remaining <= 0:
             break
         signal.sigtimedwait([signal.SIGCHLD], remaining)
-    left = kill_all(leader)
+    left = kill_all(leader, subreaper)
     return {"code": None if status is None else os.waitstatus_to_exitcode(status), "killed": True, "left": left}
 
 
