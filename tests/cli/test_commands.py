@@ -146,7 +146,7 @@ def test_stop_all_asks_everybody_before_it_waits_for_anybody(bench: Workbench) -
     stubborn.chmod(0o755)
     ids = [f"s{n:02}" for n in range(70)]
     for id in ids:
-        bench.register(id, "", interpreter=str(stubborn), grace_s=2.0, start_seconds=0.01)
+        bench.register(id, "", interpreter=str(stubborn), grace_s=4.0, start_seconds=0.01)
     bench.cli("start", *ids, timeout=120)
     bench.cli("stop", "--all", timeout=120)
     ends = [records.read_json(Runtime.of(bench.folder).exit(id)) for id in ids]

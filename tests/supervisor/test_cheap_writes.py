@@ -64,7 +64,7 @@ async def test_many_changes_are_one_write_and_others_have_their_turn_meanwhile(
     while bench.core.fleet._dirty:
         await asyncio.sleep(0)
         turns += 1
-        if turns == 3:  # in the middle of making the entries ready
+        if turns == 5:  # in the middle of making the entries ready
             bench.core.set_hold(units[0], "paused", by="tester", why="second")
     assert turns >= 4, "35 entries are made ready in several turns of the loop"
     await saving
