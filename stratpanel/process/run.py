@@ -17,21 +17,19 @@ from stratpanel.process.capture import Capture
 from stratpanel.process.channel import Message
 from stratpanel.process.clients import Clients
 from stratpanel.process.errors import ProcessError
+from stratpanel.process.exitrecord import exit_record
 from stratpanel.process.identity import identity_in
 from stratpanel.process.locks import Lock
 from stratpanel.process.loop import Loop, Timer
 from stratpanel.process.paths import Runtime
 from stratpanel.process.spawn import Forked
+from stratpanel.process.statusfile import RETRY_S, StatusFile
 from stratpanel.process.stopping import Stopping
 from stratpanel.process.tree import FoundTree, OwnTree, describe
 
-VERSION = 1
 # The wall clock is looked at this often while there is a deadline: a monotonic wait would not count a suspend.
 DEADLINE_LOOK_S = 1.0
 QUIET_LOOK_S = 5.0
-RETRY_S = 1.0
-# What a replacement would find out by itself is written when nothing else is: many starts at once share the disk.
-SAVE_LATER_S = 2.0
 FAREWELL_S = 1.0
 
 
@@ -54,9 +52,9 @@ class Run:
         self.on_finished: Callable[[], None] = lambda: None
         self.run_lock: Lock | None = None
         self._lock = lock
+        self._file = StatusFile(loop, lock, self.folder.status, self._current)
         self._stopping: Stopping | None = None
         self._deadline: Timer | None = None
-        self._unsaved: Timer | None = None
         self._record: dict[str, Any] | None = None
         self._gate: Forked | None = None
 
@@ -81,37 +79,18 @@ class Run:
     # -- record -------------------------------------------------------------------------------------------------------
 
     def save(self) -> None:
-        """Write the status record. Raises OSError, also when the folder is not the one whose lock we hold."""
-        if not self._lock.still_named():
-            raise OSError(errno.ESTALE, "the runtime folder was replaced")
+        """Write the status record. Raises OSError."""
+        self._file.save()
+
+    def _current(self) -> dict[str, Any]:
         self.status["dropped_bytes"] = self.capture.dropped_bytes
-        records.write_json(self.folder.status, self.status)
+        return self.status
 
     def publish(self) -> bool:
         """Record the present state and tell everybody; a full disk delays the record, never the run."""
-        saved = self._record_now()
+        saved = self._file.write()
         self._tell()
         return saved
-
-    def _record_now(self) -> bool:
-        if self._unsaved is not None:
-            self._unsaved.cancel()
-            self._unsaved = None
-        try:
-            self.save()
-        except OSError:  # kept in memory, and tried again until it is written
-            self._record_later(RETRY_S)
-            return False
-        return True
-
-    def _record_later(self, delay_s: float) -> None:
-        if self._unsaved is None:
-            self._unsaved = self.loop.call_later(delay_s, self._save_again)
-
-    def _save_again(self) -> None:
-        self._unsaved = None
-        if not self.finished:
-            self._record_now()
 
     def _tell(self) -> None:
         self.clients.tell(self.news())
@@ -137,7 +116,7 @@ class Run:
         """Move on, in everybody's ears and soon on record; a stop that is under way stays the phase."""
         if self.status["phase"] != "stopping":
             self.status["phase"] = phase
-        self._record_later(SAVE_LATER_S)
+        self._file.write_soon()
         self._tell()
 
     def leader_exited(self, wait_status: int | None, route: str) -> None:
@@ -231,7 +210,7 @@ class Run:
         if self._stopping is not None:
             self._stopping.cancel()
         self.capture.finish()
-        self._record = self._exit_record()
+        self._record = exit_record(self)
         self.status.update(phase="ended", members=[])
         self._conclude()
 
@@ -361,45 +340,6 @@ class Run:
 
     # -- end ----------------------------------------------------------------------------------------------------------
 
-    def _exit_record(self) -> dict[str, Any]:
-        status = self.status
-        spec = status["spec"]
-        leader_exit = status.get("leader_exit") or {"exit_code": None, "signal": None, "route": "unknown"}
-        exact = self.tree is not None and self.tree.exact
-        return {
-            "v": VERSION,
-            "id": self.id,
-            "run_id": self.run_id,
-            "started": status["started"],
-            "ended": time.time(),
-            "exit_code": leader_exit["exit_code"],
-            "signal": leader_exit["signal"],
-            "route": leader_exit.get("route", "unknown"),
-            "stopped_by_us": status.get("stop") is not None,
-            "stop": status.get("stop"),
-            "reason": self._reason(leader_exit),
-            "emptied": "subreaper" if exact else "scan",
-            "leftover": [],
-            "dropped_bytes": self.capture.dropped_bytes,
-            "version": spec.get("version"),
-            "mode": spec.get("mode"),
-            "started_by": spec.get("started_by"),
-            "instance": spec.get("instance"),
-            "began": self.began,
-            "error": self.error,
-        }
-
-    def _reason(self, leader_exit: dict[str, Any]) -> str:
-        if self.error is not None:
-            return self.error
-        stop = self.status.get("stop")
-        code, name = leader_exit["exit_code"], leader_exit["signal"]
-        how = f"killed by {name}" if name else f"exit code {code}" if code is not None else "exit code unknown"
-        if stop is not None:
-            by = f" by {stop['by']}" if stop.get("by") else ""
-            return f"stopped{by} ({stop['reason']}), {how}"
-        return how if name else f"ended by itself, {how}"
-
     def _conclude(self) -> None:
         """Renamed first, told next, forced to the disk last: whoever hears of the end finds it on record."""
         kept = self._keep_record()
@@ -424,6 +364,7 @@ class Run:
                 self.save()
         except OSError:  # kept in memory and tried again; the locks stay ours until it is written
             return False
+        self._file.cancel()
         self.clients.stop_listening()
         self._lock.release()
         if self.run_lock is not None:
@@ -433,7 +374,7 @@ class Run:
     def rehearse_end(self) -> None:
         """The end of a run that was none, for the launcher's rehearsal: everything but the wait for the disk."""
         self.capture.finish()
-        self._record = self._exit_record()
+        self._record = exit_record(self)
         self._keep_record()
         self.clients.tell({"ev": "exit", "record": self._record})
         self.clients.close()

@@ -21,11 +21,12 @@ from stratpanel.process import adoption, locks, platform, previous, records, wak
 from stratpanel.process.capture import open_first
 from stratpanel.process.channel import Channel, ChannelClosed, Message
 from stratpanel.process.errors import ProcessError
+from stratpanel.process.exitrecord import VERSION
 from stratpanel.process.identity import Identity
 from stratpanel.process.lifeline import FIRST_TRY_S, NEXT_TRY_S, Lifeline
 from stratpanel.process.loop import Loop, random_between
 from stratpanel.process.paths import Runtime
-from stratpanel.process.run import VERSION, Run
+from stratpanel.process.run import Run
 from stratpanel.process.spawn import SPARE_FD, Forked, fork_strategy
 from stratpanel.process.tree import OwnTree
 

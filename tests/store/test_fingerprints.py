@@ -63,6 +63,17 @@ def test_a_module_that_appears_beside_it_is_part_of_it_at_the_next_start(looked:
     assert list(looked.look(strict=False).hashes) == ["ema.py"]
 
 
+def test_a_module_that_appears_in_a_folder_it_imports_from_is_part_of_it(looked: Looked) -> None:
+    looked.path.write_text("import tools\nimport tools.more.prices\n")
+    tools = looked.path.parent / "tools"
+    (tools / "more").mkdir(parents=True)
+    looked.look()
+    (tools / "more" / "prices.py").write_text("TICK = 1\n")
+    assert sorted(looked.look().hashes) == ["ema.py", "tools/more/prices.py"]
+    (tools / "__init__.py").write_text("")
+    assert "tools/__init__.py" in looked.look().hashes
+
+
 def test_a_file_put_in_its_place_is_seen(looked: Looked) -> None:
     before = looked.look()
     other = looked.path.parent.parent / "other.py"

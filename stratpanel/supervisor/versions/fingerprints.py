@@ -28,7 +28,7 @@ Stamp = tuple[tuple[str, int, int, int, int], ...]
 class Fingerprint:
     """One reading of a working copy: the file that is run, and the SHA-256 of each file by its relative path.
 
-    `watched` are the files and folders it consists of, `beside` the folder in which a new module would become part of
+    `watched` are the files and folders it consists of, `beside` the folders in which a new module would become part of
     it. The stamps are empty when they prove nothing.
     """
 
@@ -40,7 +40,7 @@ class Fingerprint:
     beside_stamp: Stamp
 
     def still_holds(self, *, strict: bool) -> bool:
-        """True when nothing of it changed; `strict`: nor anything in the folder beside which it lies."""
+        """True when nothing of it changed; `strict`: nor anything in the folders beside it."""
         if not self.stamp or stamp(self.watched) != self.stamp:
             return False
         return not strict or not self.beside or bool(self.beside_stamp and stamp(self.beside) == self.beside_stamp)
@@ -68,21 +68,20 @@ class Fingerprints:
 
 
 def _read(path: Path, verb: str, shown: str) -> Fingerprint:
-    own = str(path.parent)
-    before = stamp((own,))  # a module that appears while we read is found at the next look
     copy = read_working_copy(path, verb=verb, shown=shown)
     files = [copy.folder / name for name in copy.files]
     # beside a single script lie all the others: that folder changes with each of them
     folders = set(_folders(copy.folder)) if copy.whole_folder else {file.parent for file in files} - {copy.folder}
     watched = tuple(sorted(map(str, {*files, *folders})))
+    beside = tuple(sorted(map(str, copy.beside)))
     hashes = {name: hashlib.sha256(data).hexdigest() for name, data in copy.files.items()}
     return Fingerprint(
         entry=copy.entry,
         hashes=hashes,
         watched=watched,
         stamp=_settled(stamp(watched)),
-        beside=() if copy.whole_folder else (own,),
-        beside_stamp=_settled(before),
+        beside=beside,
+        beside_stamp=_settled(stamp(beside)),
     )
 
 

@@ -26,10 +26,12 @@ class Outside(Exception):
 
 @dataclass
 class Found:
-    """The files of a script, relative to its folder, the script first; `oversized` were not read for imports."""
+    """The files of a script, relative to its folder, the script first; `oversized` were not read for imports. In
+    `folders` a module that appears may become one of them."""
 
     files: list[Path] = field(default_factory=list)
     oversized: list[Path] = field(default_factory=list)
+    folders: set[Path] = field(default_factory=set)
 
 
 def parse(source: bytes, name: str) -> ast.Module | None:
@@ -84,7 +86,7 @@ def siblings(script: Path) -> Found:
     Raises Outside when one of them is a link out of the folder, OSError when it cannot be read.
     """
     folder = script.parent
-    found = Found()
+    found = Found(folders={folder})
     seen: set[Path] = set()
     pending = [checked(script, folder)]
     while pending:
@@ -101,6 +103,7 @@ def siblings(script: Path) -> Found:
         tree = parse(path.read_bytes(), str(path))
         for name in sorted(_imported(tree) if tree else ()):
             pending.extend(_files_of(name, folder))
+            found.folders.update(_folders_of(name, folder))
     return found
 
 
@@ -143,6 +146,17 @@ def _files_of(name: str, folder: Path) -> list[Path]:
         return list(walk(_inside(inner, folder)))
     source = inner.with_name(f"{inner.name}.py")
     return [checked(source, folder)] if source.is_file() else []
+
+
+def _folders_of(name: str, folder: Path) -> list[Path]:
+    """The folders that there are on the way to a module, outermost first."""
+    found: list[Path] = []
+    for part in name.split("."):
+        folder = folder / part
+        if not part.isidentifier() or not folder.is_dir():
+            break
+        found.append(folder)
+    return found
 
 
 def _inside(package: Path, folder: Path) -> Path:

@@ -19,12 +19,14 @@ FOLDER_FILES = 10_000
 
 @dataclass(frozen=True)
 class WorkingCopy:
-    """`files` maps POSIX paths relative to `folder` to contents; `entry` is the one that is run."""
+    """`files` maps POSIX paths relative to `folder` to contents; `entry` is the one that is run. In the folders `beside`
+    a new file could become part of it."""
 
     entry: str
     files: dict[str, bytes]
     folder: Path
     whole_folder: bool
+    beside: frozenset[Path] = frozenset()
 
 
 def read_working_copy(path: Path, *, verb: str, shown: str) -> WorkingCopy:
@@ -42,8 +44,10 @@ def read_working_copy(path: Path, *, verb: str, shown: str) -> WorkingCopy:
             names = _within(path, (file.relative_to(path) for file in walk(path)), f"{verb}: {shown}")
             return WorkingCopy("main.py", {n.as_posix(): (path / n).read_bytes() for n in names}, path, True)
         path.stat()
-        names = _within(path.parent, siblings(path).files, f"{verb}: {shown}")
-        return WorkingCopy(path.name, {n.as_posix(): (path.parent / n).read_bytes() for n in names}, path.parent, False)
+        found = siblings(path)
+        names = _within(path.parent, found.files, f"{verb}: {shown}")
+        files = {n.as_posix(): (path.parent / n).read_bytes() for n in names}
+        return WorkingCopy(path.name, files, path.parent, False, frozenset(found.folders))
     except FileNotFoundError as error:
         missing = "" if error.filename in (None, str(path)) else f" ({error.filename})"
         raise NotFound(
