@@ -19,8 +19,8 @@ FOLDER_FILES = 10_000
 
 @dataclass(frozen=True)
 class WorkingCopy:
-    """`files` maps POSIX paths relative to `folder` to contents; `entry` is the one that is run. In the folders `beside`
-    a new file could become part of it."""
+    """`files` maps POSIX paths relative to `folder` to contents; `entry` is the one that is run. In the folders
+    `beside` a new file could become part of it."""
 
     entry: str
     files: dict[str, bytes]
